@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+#   make            the library and the programs
+#   make deps       installs what the build and the tests need, by package name (Debian 12)
+#   make demo       deps, build, and the main job on a scratch directory
+#   make check      deps aside, everything that proves the build; make check-asan, check-tsan: the same, instrumented
+#   make fuzz       libFuzzer on every target, FUZZ_SECONDS each
+#   make crash      power cuts, failing storage and kill -9 at length: a million states (CRASH_STATES)
+#   make mutants    deliberate faults, one at a time: the tests must find each of them
+#   make bench      ours against qemu-img, fio and cp: tables and plots in build/bench (bench/run.sh tells its variables)
+#   make lint       cppcheck, shellcheck, man pages
+#   make install    DESTDIR and PREFIX are honoured
+#
+# A .c file in disk/, vhd/, vhdx/, odx/ or replica/ is part of the library by standing there, one in cli/ is part of the
+# program, one in fuse/ of vdisk-fuse, one in nbd/ of the plugin for nbdkit, and each tests/<dir>/<name>.c is one test program. Everything made goes to build/, one folder a variant.
+
+VERSION  := 0.1.0
+SOVERSION := 0
+
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+LIBEXECDIR ?= $(PREFIX)/libexec/vdisk
+PLUGINDIR  ?= $(LIBDIR)/nbdkit/plugins
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR     ?= $(PREFIX)/share/man
+DESTDIR    ?=
+
+# ---- Variants: VARIANT=asan, tsan, or anything with EXTRA flags of its own ----
+
+VARIANT ?=
+ifeq ($(VARIANT),)
+BUILD ?= build
+else
+BUILD ?= build/$(VARIANT)
+endif
+SANITIZE_asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANITIZE_tsan := -fsanitize=thread -fno-omit-frame-pointer
+SANITIZE_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANITIZE := $(SANITIZE_$(VARIANT))
+
+CFLAGS   ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+PACKAGES := liburing jansson libcrypto libisal uuid
+PKG      := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+ALL_CFLAGS = -std=gnu11 -pthread -fPIC -fno-semantic-interposition -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) \
+             $(PKG) $(SANITIZE) $(CFLAGS) $(EXTRA)
+ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
+
+LIB_LIBS  := $(shell pkg-config --libs liburing libisal uuid libcrypto 2>/dev/null) -laio
+CLI_LIBS  := $(shell pkg-config --libs jansson libcrypto 2>/dev/null)
+FUSE_LIBS := $(shell pkg-config --libs fuse3 blkid 2>/dev/null)
+TEST_LIBS := $(LIB_LIBS) $(shell pkg-config --libs cmocka jansson libcrypto 2>/dev/null)
+
+# ---- Sources ----
+
+LIB_SRC  := $(sort $(wildcard disk/*.c vhd/*.c vhdx/*.c odx/*.c replica/*.c lib/*.c))
+CLI_SRC  := $(sort $(wildcard cli/*.c))
+FUSE_SRC := $(sort $(wildcard fuse/*.c))
+NBD_SRC  := $(sort $(wildcard nbd/*.c))
+TEST_SRC := $(sort $(wildcard tests/*/*.c))
+TEST_AID := $(sort $(wildcard tests/*.c))   # shared by all test programs
+
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
+CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
+FUSE_OBJ := $(FUSE_SRC:%.c=$(BUILD)/%.o)
+NBD_OBJ  := $(NBD_SRC:%.c=$(BUILD)/%.o)
+TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
+AID_OBJ  := $(TEST_AID:%.c=$(BUILD)/%.o)
+MAN      := $(wildcard man/*.1)
+
+# Fuzz targets have a variant of their own: VARIANT=fuzz, by clang.
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/targets/*.c))
+FUZZ_AID := $(sort $(wildcard tests/fuzz/common/*.c)) tests/support.c
+FUZZ_BIN := $(FUZZ_SRC:tests/fuzz/targets/%.c=$(BUILD)/fuzz/%)
+FUZZ_WRAP := file_open uuid_generate uuid_generate_random worker_give
+
+SONAME := libvdisk.so.$(SOVERSION)
+SHARED := $(BUILD)/$(SONAME)
+STATIC := $(BUILD)/libvdisk.a
+
+# The exporters are made where what they stand on is installed; nbdkit loads no instrumented plugin.
+FUSE_BIN := $(if $(FUSE_LIBS),$(BUILD)/vdisk-fuse)
+NBD_BIN  := $(if $(SANITIZE),,$(if $(shell pkg-config --exists nbdkit && echo yes),$(BUILD)/nbdkit-vdisk-plugin.so))
+
+.PHONY: all tests deps demo check check-asan check-tsan crash mutants fuzz fuzz-targets bench lint format install uninstall clean FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+# make V=1 shows the commands themselves.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$@')
+
+all: $(BUILD)/vdisk $(SHARED) $(STATIC) $(FUSE_BIN) $(NBD_BIN)
+
+$(BUILD)/vdisk: $(CLI_OBJ) $(SHARED)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(CLI_OBJ) -L$(BUILD) -l:$(SONAME) -Wl,-rpath,'$$ORIGIN' $(CLI_LIBS)
+
+$(FUSE_OBJ): PKG += $(shell pkg-config --cflags fuse3 blkid 2>/dev/null)
+
+$(BUILD)/vdisk-fuse: $(FUSE_OBJ) $(SHARED)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(FUSE_OBJ) -L$(BUILD) -l:$(SONAME) -Wl,-rpath,'$$ORIGIN' $(FUSE_LIBS)
+
+$(BUILD)/nbdkit-vdisk-plugin.so: $(NBD_OBJ) $(SHARED)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -shared -o $@ $(NBD_OBJ) -L$(BUILD) -l:$(SONAME) -Wl,-rpath,'$$ORIGIN'
+
+$(SHARED): $(LIB_OBJ) lib/vdisk.map
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -shared -Wl,-soname,$(SONAME) -Wl,--version-script=lib/vdisk.map -o $@ $(LIB_OBJ) $(LIB_LIBS)
+	@ln -sf $(SONAME) $(BUILD)/libvdisk.so
+
+$(STATIC): $(LIB_OBJ)
+	$(call say,AR)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(LIB_OBJ)
+
+# The compiler and its flags: objects are made again when they change.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(ALL_CFLAGS) $(VERSION)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(VERSION)' > $@
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	$(call say,CC)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -DVDISK_VERSION='"$(VERSION)"' -MMD -MP -c -o $@ $<
+
+tests: $(TEST_BIN)
+
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(AID_OBJ) $(STATIC)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(AID_OBJ) $(STATIC) $(TEST_LIBS)
+
+# The test of memory that runs out has a library whose calls for memory and threads are the test's.
+SCARCE := malloc calloc realloc aligned_alloc strdup asprintf pthread_create
+$(BUILD)/tests/crash/memory: $(BUILD)/tests/crash/memory.o $(AID_OBJ) $(STATIC)
+	$(call say,LINK)
+	$(Q)objcopy $(foreach name,$(SCARCE),--redefine-sym $(name)=scarce_$(name)) $(STATIC) $@.a
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(AID_OBJ) $@.a $(TEST_LIBS)
+
+fuzz-targets: $(FUZZ_BIN)
+
+ifeq ($(VARIANT),fuzz)
+# What the harness compares is no news to libFuzzer.
+$(FUZZ_AID:%.c=$(BUILD)/%.o): SANITIZE := $(SANITIZE_asan)
+endif
+
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/targets/%.o $(FUZZ_AID:%.c=$(BUILD)/%.o) $(STATIC)
+	$(call say,LINK)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(FUZZ_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIB_LIBS)
+
+-include $(FUZZ_SRC:%.c=$(BUILD)/%.d) $(FUZZ_AID:%.c=$(BUILD)/%.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(FUSE_OBJ:.o=.d) $(NBD_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d) $(AID_OBJ:.o=.d)
+
+# ---- What is done with it ----
+
+deps:
+	@scripts/deps.sh
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@VDISK=$(abspath $(BUILD))/vdisk scripts/demo.sh
+
+# TESTS="tests/cli tests/unit/endian" runs these only.
+check: all tests
+	@BUILD=$(BUILD) TESTS='$(TESTS)' scripts/run-tests.sh
+
+# Instrumented code is slow: the randomized tests do fewer operations there.
+check-asan check-tsan: check-%:
+	@MODEL_OPS=$${MODEL_OPS:-50000} CRASH_STATES=$${CRASH_STATES:-1000} $(MAKE) --no-print-directory VARIANT=$* check
+
+# FUZZ_SECONDS for each target, 600 by default; what is learned stays in $(BUILD)/fuzz/corpus.
+crash: all tests
+	@CRASH_STATES=$${CRASH_STATES:-1000000} CRASH_SAMPLES=$${CRASH_SAMPLES:-400} FAULT_POINTS=$${FAULT_POINTS:-30000} \
+	KILL_ROUNDS=$${KILL_ROUNDS:-3000} TEST_TIMEOUT=$${TEST_TIMEOUT:-86400} BUILD=$(BUILD) TESTS=tests/crash \
+	scripts/run-tests.sh
+
+# MUTANTS="grace-skipped vhd-bitmap-swapped" tries these only.
+mutants:
+	@BUILD=$(BUILD)/mutants tests/mutants.sh $(MUTANTS)
+
+fuzz:
+	@mkdir -p $(BUILD)/fuzz/corpus
+	@SRC=$(CURDIR) BUILD=$(abspath $(BUILD)) FUZZ_CORPUS=$(abspath $(BUILD))/fuzz/corpus \
+	 FUZZ_SECONDS=$${FUZZ_SECONDS:-600} tests/fuzz/fuzz.sh
+
+bench: all
+	@BUILD=$(BUILD) bench/run.sh
+
+lint:
+	@scripts/lint.sh
+
+format:
+	clang-format -i $(wildcard */*.c */*.h tests/*/*.c tests/*/*.h tests/fuzz/*/*.c tests/fuzz/*/*.h)
+
+# Where the system does not look for libraries, the program has to.
+RPATH = $(if $(filter /usr/lib /usr/lib/% /usr/local/lib,$(LIBDIR)),,-Wl$(comma)-rpath$(comma)$(LIBDIR))
+comma := ,
+
+install: all
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(MANDIR)/man1
+	install -m 644 $(SHARED) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libvdisk.so
+	install -m 644 disk/vdisk.h $(DESTDIR)$(INCLUDEDIR)/vdisk.h
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
+	    lib/vdisk.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/vdisk.pc
+	$(CC) $(ALL_CFLAGS) -DVDISK_LIBEXECDIR='"$(LIBEXECDIR)"' -DVDISK_PLUGINDIR='"$(PLUGINDIR)"' $(ALL_LDFLAGS) \
+	    -o $(DESTDIR)$(BINDIR)/vdisk cli/helper.c $(filter-out %/helper.o,$(CLI_OBJ)) \
+	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(CLI_LIBS)
+	$(if $(FUSE_BIN),install -d $(DESTDIR)$(LIBEXECDIR))
+	$(if $(FUSE_BIN),$(CC) $(ALL_LDFLAGS) -o $(DESTDIR)$(LIBEXECDIR)/vdisk-fuse $(FUSE_OBJ) \
+	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(FUSE_LIBS))
+	$(if $(NBD_BIN),install -d $(DESTDIR)$(PLUGINDIR))
+	$(if $(NBD_BIN),$(CC) $(ALL_LDFLAGS) -shared -o $(DESTDIR)$(PLUGINDIR)/nbdkit-vdisk-plugin.so $(NBD_OBJ) \
+	    -L$(BUILD) -l:$(SONAME) $(RPATH))
+	install -m 644 $(MAN) $(DESTDIR)$(MANDIR)/man1
+	@test -n '$(DESTDIR)' || ldconfig 2>/dev/null || true
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/vdisk $(DESTDIR)$(LIBDIR)/$(SONAME) $(DESTDIR)$(LIBDIR)/libvdisk.so
+	rm -f $(DESTDIR)$(LIBEXECDIR)/vdisk-fuse $(DESTDIR)$(PLUGINDIR)/nbdkit-vdisk-plugin.so
+	rm -f $(DESTDIR)$(INCLUDEDIR)/vdisk.h $(DESTDIR)$(LIBDIR)/pkgconfig/vdisk.pc
+	rm -f $(MAN:man/%=$(DESTDIR)$(MANDIR)/man1/%)
+
+clean:
+	rm -rf build

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Opening one link, finding its parent, and naming formats: what open, create and check share. */
+#ifndef DISK_CHAIN_H
+#define DISK_CHAIN_H
+
+#include "disk.h"
+
+/* Says a sentence that names a path before there is a file. Returns error. */
+int chain_error(const struct vdisk_log *log, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* The format of that name, or NULL, said in the log. */
+const struct disk_format *chain_format_named(const char *name, const struct vdisk_log *log);
+/* The format whose suffix the path bears, or NULL (not said). */
+const struct disk_format *chain_format_of_suffix(const char *path);
+/* The format of an open file: the name given, or the signature. For writing, the path's suffix has to agree. */
+int chain_format_of_file(struct file *file, const char *name, const struct disk_format **format);
+
+/* One link over an open file, which it takes on success. */
+int link_open(struct file *file, const struct disk_format *format, bool alone, struct vdisk **disk);
+int link_close(struct vdisk *disk);
+
+/* Finds and opens the parents of a differencing disk, down to the last. */
+int chain_open_parents(struct vdisk *disk, const struct vdisk_open_options *options);
+
+#endif

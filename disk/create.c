@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Creating: an image is made under a temporary name beside its own and renamed when whole, so that nobody ever sees a
+ * half of it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "chain.h"
+
+#define SECTOR_DEFAULT 512u
+#define PHYSICAL_DEFAULT 4096u
+#define AZURE_UNIT (UINT64_C(1) << 20)
+
+static int parse_type(const struct vdisk_create_options *o, enum disk_type *type)
+{
+    static const char *const names[] = {"fixed", "dynamic", "differencing"};
+
+    *type = o->parent ? DISK_DIFFERENCING : o->flags & VDISK_CREATE_AZURE ? DISK_FIXED : DISK_DYNAMIC;
+    if (!o->type)
+        return 0;
+    for (int i = 0; i < 3; i++)
+        if (strcmp(o->type, names[i]) == 0) {
+            *type = (enum disk_type)i;
+            return 0;
+        }
+    return chain_error(&o->log, -EINVAL, "disk: there is no type '%s'; it is fixed, dynamic or differencing", o->type);
+}
+
+static bool is_sector_size(uint32_t size)
+{
+    return size == 512 || size == 4096;
+}
+
+/* Sizes and combinations that are wrong for every format; what is wrong for one, the format refuses. */
+static int parse_geometry(const char *path, const struct vdisk_create_options *o, const struct disk_format *format,
+                          struct disk_geometry *g)
+{
+    const struct vdisk_log *log = &o->log;
+    const struct vdisk *parent = g->parent;
+
+    g->size = o->size ? o->size : parent ? parent->size : 0;
+    g->sector_size = o->sector_size ? o->sector_size : parent ? parent->sector_size : SECTOR_DEFAULT;
+    g->physical_sector_size = o->physical_sector_size ? o->physical_sector_size : PHYSICAL_DEFAULT;
+    g->block_size = o->block_size;
+    g->azure = o->flags & VDISK_CREATE_AZURE;
+    if (g->azure && (g->type != DISK_FIXED || strcmp(format->name, "vhd") != 0))
+        return chain_error(log, -EINVAL, "disk: %s: Azure takes fixed VHD files only", path);
+    if (g->azure && g->size <= UINT64_MAX - AZURE_UNIT)
+        g->size = (g->size + AZURE_UNIT - 1) / AZURE_UNIT * AZURE_UNIT;
+    if (!is_sector_size(g->sector_size) || !is_sector_size(g->physical_sector_size))
+        return chain_error(log, -EINVAL, "disk: %s: the sector size is 512 or 4096, not %u", path,
+                           is_sector_size(g->sector_size) ? g->physical_sector_size : g->sector_size);
+    if (parent && parent->sector_size != g->sector_size)
+        return chain_error(log, -EINVAL, "disk: %s: the sector size is the parent's, %u, not %u", path,
+                           parent->sector_size, g->sector_size);
+    if (g->size == 0)
+        return chain_error(log, -EINVAL, "disk: %s: the size is 0: a disk has at least one sector", path);
+    if (g->size % g->sector_size)
+        return chain_error(log, -EINVAL, "disk: %s: the size %llu is not a multiple of the sector size %u", path,
+                           (unsigned long long)g->size, g->sector_size);
+    if (g->size > INT64_MAX / 2)
+        return chain_error(log, -EINVAL, "disk: %s: the size %llu is too large", path, (unsigned long long)g->size);
+    return 0;
+}
+
+static int open_parent(const char *path, const struct vdisk_create_options *o, const struct disk_format *format,
+                       struct vdisk **parent)
+{
+    struct vdisk_open_options how = o->parent_options ? *o->parent_options : (struct vdisk_open_options){0};
+    int err;
+
+    how.flags = 0;
+    how.format = o->parent_format;
+    how.log = o->log;
+    err = vdisk_open(o->parent, &how, parent);
+    if (err)
+        return err;
+    if ((*parent)->format == format)
+        return 0;
+    err = chain_error(&o->log, -EINVAL, "disk: %s: a differencing %s needs a %s parent, %s is %s", path, format->name,
+                      format->name, o->parent, (*parent)->format->name);
+    vdisk_close(*parent);
+    *parent = NULL;
+    return err;
+}
+
+/* Where a child finds its parent from its own directory: "./p.vhdx", "../base/p.vhdx". Both paths are absolute. */
+static char *relative_path(const char *child, const char *parent)
+{
+    size_t same = 0, ups = 0;
+    char *text, *end;
+
+    for (size_t i = 0; child[i] && child[i] == parent[i]; i++)
+        if (child[i] == '/')
+            same = i + 1;
+    for (const char *c = child + same; *c; c++)
+        ups += *c == '/';
+    text = malloc(2 + 3 * ups + strlen(parent + same) + 1);
+    if (!text)
+        return NULL;
+    end = ups ? text : stpcpy(text, "./");
+    while (ups-- > 0)
+        end = stpcpy(end, "../");
+    strcpy(end, parent + same);
+    return text;
+}
+
+/* The absolute path of a file that is yet to be. */
+static char *absolute_path(const char *path)
+{
+    char *dir_copy = strdup(path), *base_copy = strdup(path), *dir = NULL, *whole = NULL;
+
+    if (dir_copy && base_copy)
+        dir = realpath(dirname(dir_copy), NULL);
+    if (dir && asprintf(&whole, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, basename(base_copy)) < 0)
+        whole = NULL;
+    free(dir);
+    free(dir_copy);
+    free(base_copy);
+    return whole;
+}
+
+/* A new file ".NAME.NUMBER.tmp" beside path, that speaks of itself as path. */
+static int temporary_open(const char *path, const struct vdisk_log *log, struct file **file, char **temporary)
+{
+    char *dir_copy = strdup(path), *base_copy = strdup(path), *name = NULL;
+    int err = dir_copy && base_copy ? -EEXIST : -ENOMEM;
+    const char *dir = dir_copy ? dirname(dir_copy) : NULL, *base = base_copy ? basename(base_copy) : NULL;
+
+    for (unsigned try = 0; err == -EEXIST && try < 1000; try++) {
+        free(name);
+        if (asprintf(&name, "%s/.%s.%u.tmp", dir, base, (unsigned)getpid() * 1000u + try) < 0) {
+            name = NULL;
+            err = -ENOMEM;
+        } else if (access(name, F_OK) < 0) {
+            err = file_open(AT_FDCWD, name, FILE_WRITE | FILE_CREATE, NULL, file);
+        }
+    }
+    free(dir_copy);
+    free(base_copy);
+    if (err) {
+        free(name);
+        chain_error(log, err, "disk: %s: cannot be created: %s", path, strerror(-err));
+        return err;
+    }
+    *temporary = name;
+    (*file)->log = *log;
+    free((*file)->path);
+    (*file)->path = strdup(path);
+    if ((*file)->path)
+        return 0;
+    unlink(name);
+    free(name);
+    file_close(*file);
+    return -ENOMEM;
+}
+
+static int write_image(const char *path, const struct vdisk_create_options *o, const struct disk_format *format,
+                       struct disk_geometry *g, struct vdisk **disk)
+{
+    struct file *file;
+    char *temporary;
+    int err = temporary_open(path, &o->log, &file, &temporary);
+
+    if (err)
+        return err;
+    err = format->create(file, g);
+    if (!err)
+        err = link_open(file, format, false, disk);
+    if (err) {
+        unlink(temporary);
+        free(temporary);
+        file_close(file);
+        return err;
+    }
+    (*disk)->parent = g->parent;
+    (*disk)->temporary = temporary;
+    (*disk)->replace = o->flags & VDISK_CREATE_OVERWRITE;
+    return 0;
+}
+
+/* A name that is taken is refused at once, not after hours of copying. */
+static int look_at_target(const char *path, const struct vdisk_create_options *o)
+{
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT ? 0 : chain_error(&o->log, -errno, "disk: %s: %s", path, strerror(errno));
+    if (!(o->flags & VDISK_CREATE_OVERWRITE))
+        return chain_error(&o->log, -EEXIST, "disk: %s: exists already", path);
+    if (!S_ISREG(st.st_mode))
+        return chain_error(&o->log, -EINVAL, "disk: %s: is not a regular file and is not replaced", path);
+    return 0;
+}
+
+int vdisk_create(const char *path, const struct vdisk_create_options *o, struct vdisk **disk)
+{
+    const struct disk_format *format = o->format ? chain_format_named(o->format, &o->log) : chain_format_of_suffix(path);
+    struct disk_geometry g = {0};
+    char *parent_path = NULL, *child_path = NULL, *relative = NULL;
+    int err;
+
+    if (!format)
+        return o->format ? -EINVAL
+                         : chain_error(&o->log, -EINVAL, "disk: %s: its name tells no format; name one", path);
+    err = parse_type(o, &g.type);
+    if (!err)
+        err = look_at_target(path, o);
+    if (err)
+        return err;
+    if (o->parent ? g.type != DISK_DIFFERENCING : g.type == DISK_DIFFERENCING)
+        return chain_error(&o->log, -EINVAL, "disk: %s: %s", path,
+                           o->parent ? "only a differencing disk has a parent" : "a differencing disk needs a parent");
+    if (o->parent) {
+        err = open_parent(path, o, format, &g.parent);
+        if (err)
+            return err;
+        parent_path = realpath(o->parent, NULL);
+        child_path = absolute_path(path);
+        relative = parent_path && child_path ? relative_path(child_path, parent_path) : NULL;
+        err = relative ? 0 : chain_error(&o->log, -errno, "disk: %s: %s", path, strerror(errno));
+        g.parent_relative = relative;
+        g.parent_absolute = parent_path;
+    }
+    if (!err)
+        err = parse_geometry(path, o, format, &g);
+    if (!err)
+        err = write_image(path, o, format, &g, disk);
+    free(relative);
+    free(child_path);
+    free(parent_path);
+    if (err)
+        vdisk_close(g.parent);
+    return err;
+}
+
+/* The name becomes durable with its directory. */
+static int sync_directory(const char *path)
+{
+    char *copy = strdup(path);
+    int fd, err = 0;
+
+    if (!copy)
+        return -ENOMEM;
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    free(copy);
+    if (fd < 0)
+        return -errno;
+    if (fsync(fd) < 0 && errno != EINVAL)
+        err = -errno;
+    close(fd);
+    return err;
+}
+
+int vdisk_commit(struct vdisk *disk)
+{
+    char *from = disk->temporary, *to = strdup(disk->file->path);
+    unsigned how = disk->replace ? 0 : RENAME_NOREPLACE;
+    struct vdisk_log log = disk->log;
+    int err;
+
+    disk->temporary = NULL; /* from here on the file is ours, not vdisk_close's */
+    err = vdisk_close(disk);
+    if (!err && !to)
+        err = -ENOMEM;
+    if (!err && renameat2(AT_FDCWD, from, AT_FDCWD, to, how) < 0)
+        err = chain_error(&log, -errno, "disk: %s: cannot be given its name: %s", to, strerror(errno));
+    if (err)
+        unlink(from);
+    else
+        err = sync_directory(to);
+    free(from);
+    free(to);
+    return err;
+}
+
+int vdisk_hydrate(struct vdisk *disk)
+{
+    int err = file_allocate(disk->file, 0, disk->file->size);
+
+    return err ? disk_error(disk, err, "cannot reserve %llu bytes: %s", (unsigned long long)disk->file->size,
+                            strerror(-err))
+               : 0;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The contract between the engine and a format.
+ *
+ * A format does not move the guest's bytes. It answers where they live (map), gives a range a home before it is
+ * written (reserve), lets map say that the bytes are there (publish), takes whole blocks away (drop), and makes all of
+ * that durable in the right order (sync). The engine does the rest: it splits an io by map, walks the chain where
+ * the answer is BELOW, and hands the pieces to the ring of the calling thread.
+ *
+ * Who calls what, and from where:
+ *   map, publish      any thread, many at once; never block, take no lock that a blocking function holds
+ *   reserve, drop     worker threads, several at once; may block; the format serialises them
+ *   sync              worker threads, several at once; a caller returns when everything published before its call is
+ *                     durable (callers that meet may share one run)
+ *   open, close, info, create, check, repair   one thread, nothing else running on the disk
+ *
+ * Ranges are inside the disk, multiples of its sector size, and not empty. Errors are -errno, said in the file's log
+ * by the function that finds them.
+ */
+#ifndef DISK_DISK_H
+#define DISK_DISK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "file.h"
+#include "vdisk.h"
+
+#define DISK_CHAIN_MAX 256 /* links in a chain, the disk itself included */
+#define DISK_PARENT_NAMES 8
+
+enum disk_type { DISK_FIXED, DISK_DYNAMIC, DISK_DIFFERENCING };
+
+enum disk_access { DISK_READ, DISK_WRITE };
+
+struct disk_extent {
+    enum vdisk_extent_kind kind;
+    uint64_t length;   /* from the offset asked; at least one sector, at most what was asked */
+    uint64_t position; /* DATA: in the disk's file */
+    bool publish;      /* DATA for DISK_WRITE: call publish when the bytes are there */
+    const char *state; /* the format's word, static */
+};
+
+struct disk_geometry {
+    enum disk_type type;
+    uint64_t size;
+    uint32_t block_size; /* 0: the format's default */
+    uint32_t sector_size, physical_sector_size;
+    bool azure;
+    struct vdisk *parent;        /* of this format, open; NULL but for differencing */
+    const char *parent_relative; /* as it is to be stored, '/' between the parts: "./p.vhdx" */
+    const char *parent_absolute; /* "/mnt/vms/p.vhdx" */
+};
+
+struct disk_repair;
+
+struct disk_format {
+    const char *name;
+    const char *const *suffixes; /* ".vhdx", NULL-terminated; the first is the usual one */
+    size_t object_size;          /* of the format's struct, whose first member is struct vdisk */
+
+    /* 1: the file carries this format's signature; 0: not; or -errno. NULL: there is no signature (raw). */
+    int (*probe)(struct file *file);
+
+    /* The disk is zeroed but for file, log, writable, format. Fills size, sector sizes, block_size, type and its own
+     * state, reads what it must and no more. On failure nothing is left behind but the file. */
+    int (*open)(struct vdisk *disk);
+
+    /* Frees its state. Writable: everything is durable and the file is left clean first; the error is returned. Not
+     * called for a disk whose open failed. */
+    int (*close)(struct vdisk *disk);
+
+    /* Writes the metadata of a new image into an empty file. geometry is valid in general (sector sizes, parent);
+     * the format refuses what it cannot hold. */
+    int (*create)(struct file *file, const struct disk_geometry *geometry);
+
+    /* Where does [offset, ...) live? -EAGAIN: not in memory, or for DISK_WRITE without a home: call reserve. For
+     * DISK_WRITE the answer is always DATA. DISK_READ of a reserved range that is not published gives the old answer. */
+    int (*map)(struct vdisk *disk, enum disk_access access, uint64_t offset, uint64_t length,
+               struct disk_extent *extent);
+
+    /* After success map answers for at least the first part of the range (later a drop may change that again).
+     * NULL: map never says -EAGAIN. */
+    int (*reserve)(struct vdisk *disk, enum disk_access access, uint64_t offset, uint64_t length);
+
+    /* The bytes of [offset, length) are at position. Ignored where the home was taken away by drop since. */
+    void (*publish)(struct vdisk *disk, uint64_t offset, uint64_t length, uint64_t position);
+
+    /* Makes as much as it can of the range, from offset on, read as zeros by metadata alone, whatever a parent holds,
+     * and frees the space after disk_grace. Returns how many bytes it did; 0: this part needs zeros written; or -errno.
+     * NULL: always 0. */
+    int64_t (*drop)(struct vdisk *disk, uint64_t offset, uint64_t length);
+
+    int (*sync)(struct vdisk *disk);
+
+    void (*info)(struct vdisk *disk, vdisk_field_fn *field, void *arg);
+
+    /* See vdisk_check. The file is open read-only. */
+    int (*check)(struct file *file, const struct vdisk_progress *progress, vdisk_fault_fn *fault, void *arg);
+
+    /* See repair.h. NULL: there is nothing to mend. */
+    int (*repair)(struct file *file, struct disk_repair *repair);
+
+    /* Differencing. names: where the child says that its parent is, best first, UTF-8, with '/' between the parts,
+     * drive letters and volumes removed ("./p.vhdx", "Projects/x/p.vhdx"); malloced, the rest NULL. */
+    int (*parent_names)(struct vdisk *disk, char *names[DISK_PARENT_NAMES]);
+
+    /* Is this the parent that the child was made from? Both identities are given as text, for the message. A child
+     * without an identity recorded matches nothing. */
+    bool (*parent_matches)(struct vdisk *disk, struct vdisk *parent, char expected[64], char found[64]);
+};
+
+/* Defined beside the library's list of formats; NULL-terminated; raw is the last. */
+extern const struct disk_format *const disk_formats[];
+
+#define DISK_EPOCH_SLOTS 16
+
+/* How many pieces are in flight, by the epoch in which they asked map: see engine.c. */
+struct disk_epoch {
+    _Atomic unsigned current;
+    struct {
+        _Alignas(64) _Atomic unsigned pieces[2];
+    } slot[DISK_EPOCH_SLOTS];
+    pthread_mutex_t lock; /* one grace at a time */
+};
+
+struct disk_worker;
+
+struct vdisk {
+    const struct disk_format *format;
+    struct file *file;
+    struct vdisk *parent;
+    struct vdisk_log log;
+    bool writable;
+    bool alone; /* opened with VDISK_OPEN_ALONE */
+
+    /* Set by the format's open. */
+    enum disk_type type;
+    uint64_t size;
+    uint32_t sector_size, physical_sector_size, block_size;
+    bool tail_reads_zero; /* the file may end inside the last sector (raw) */
+
+    /* The engine's. */
+    _Atomic int failed; /* the error after which nothing may be written any more */
+    struct disk_epoch epoch;
+    struct disk_worker *worker;
+    pthread_mutex_t data_lock;
+    uint64_t data_start, data_end; /* under data_lock: a run of the file seen to hold data (map.c) */
+    char *temporary; /* a created disk's name until it is committed to file->path */
+    bool replace;    /* a file that stands there then */
+};
+
+/* Waits until every piece that asked map before this call has completed. Called from reserve, drop and sync, without
+ * holding a lock that map or publish take. */
+void disk_grace(struct vdisk *disk);
+
+/* Says "<format>: <path>: <text>" and returns error. */
+#define disk_error(disk, error, ...) file_error((disk)->file, (disk)->format->name, (error), __VA_ARGS__)
+
+/* From now on nothing is written: every write and flush fails with error. Said once, loudly. */
+void disk_fail(struct vdisk *disk, int error);
+
+#endif

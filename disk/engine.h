@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the parts of the engine say to each other. */
+#ifndef DISK_ENGINE_H
+#define DISK_ENGINE_H
+
+#include "ring.h"
+
+/* engine.c: the life of an io on its ring's thread. */
+void engine_piece_done(struct vdisk_ring *ring, struct piece *piece, int error);
+void engine_resume(struct vdisk_io *io);  /* a worker has answered */
+void engine_continue(struct vdisk_io *io); /* there are free pieces again */
+
+/* epoch.c: pieces that may use an old answer of map. Slot: the ring's, or EPOCH_WORKER. */
+#define EPOCH_WORKER (DISK_EPOCH_SLOTS - 1)
+void epoch_init(struct disk_epoch *epoch);
+void epoch_destroy(struct disk_epoch *epoch);
+unsigned epoch_enter(struct disk_epoch *epoch, unsigned slot); /* returns the parity */
+void epoch_leave(struct disk_epoch *epoch, unsigned slot, unsigned parity);
+
+/* worker.c: threads of a disk that may block. */
+int worker_open(struct vdisk *disk);
+void worker_close(struct vdisk *disk);
+void worker_give(struct vdisk_io *io); /* runs engine_block, then ring_post */
+
+/* blocking.c: what workers do. The result goes to io->engine.blocked_result. */
+void engine_block(struct vdisk_io *io);
+
+/* map.c: one link, loading what it needs. Blocks. */
+int link_map(struct vdisk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent);
+
+/* Where an io stands. */
+enum io_step {
+    STEP_RUN,     /* pieces are being issued */
+    STEP_RESERVE, /* with a worker: map could not answer */
+    STEP_ZERO,    /* with a worker: ZERO, DISCARD */
+    STEP_SYNC,    /* with a worker: FLUSH, or the end of a FUA write */
+};
+
+/* The failure of a disk as an io sees it. */
+static inline int disk_failure(struct vdisk *disk)
+{
+    return atomic_load_explicit(&disk->failed, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Files of the kernel: opening, locking, and the operations as system calls.
+ *
+ * Locks are QEMU's, so that QEMU and we refuse each other's open images: open file description locks on single bytes.
+ * A shared lock on byte 100 + n says "I use permission n", one on byte 200 + n says "nobody else may". Permissions:
+ * 0 consistent read, 1 write, 3 resize.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "mutant.h"
+
+#define LOCK_USED 100
+#define LOCK_UNSHARED 200
+#define PERM_READ 0x1u
+#define PERM_WRITE 0x2u
+#define PERM_RESIZE 0x8u
+
+static ssize_t posix_preadv(struct file *file, const struct iovec *iov, int iovcnt, uint64_t position)
+{
+    ssize_t n;
+
+    if (!file_takes(file, iov, iovcnt, position))
+        return file_direct_read(file, iov, iovcnt, position);
+    n = iovcnt == 1 ? pread(file->fd, iov->iov_base, iov->iov_len, (off_t)position)
+                    : preadv(file->fd, iov, iovcnt, (off_t)position);
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t posix_pwritev(struct file *file, const struct iovec *iov, int iovcnt, uint64_t position)
+{
+    ssize_t n;
+
+    if (!file_takes(file, iov, iovcnt, position))
+        return file_direct_write(file, iov, iovcnt, position);
+    n = iovcnt == 1 ? pwrite(file->fd, iov->iov_base, iov->iov_len, (off_t)position)
+                    : pwritev(file->fd, iov, iovcnt, (off_t)position);
+    return n < 0 ? -errno : n;
+}
+
+static int posix_resize(struct file *file, uint64_t size)
+{
+    return ftruncate(file->fd, (off_t)size) < 0 ? -errno : 0;
+}
+
+static int posix_zero(struct file *file, uint64_t position, uint64_t length, bool keep)
+{
+    int mode = FALLOC_FL_KEEP_SIZE | (keep ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE);
+
+    if (fallocate(file->fd, mode, (off_t)position, (off_t)length) == 0)
+        return 0;
+    if (errno == EOPNOTSUPP || errno == ENOSYS || errno == ENODEV || errno == EINVAL)
+        return -EOPNOTSUPP;
+    return -errno;
+}
+
+/* Where the storage cannot reserve, growing is all there is. */
+static int posix_allocate(struct file *file, uint64_t position, uint64_t length)
+{
+    if (fallocate(file->fd, 0, (off_t)position, (off_t)length) == 0)
+        return 0;
+    if (errno != EOPNOTSUPP && errno != ENOSYS)
+        return -errno;
+    return position + length > file->size ? posix_resize(file, position + length) : 0;
+}
+
+static int posix_seek_data(struct file *file, uint64_t position, uint64_t *data, uint64_t *hole)
+{
+    off_t at = lseek(file->fd, (off_t)position, SEEK_DATA);
+
+    if (at < 0 && errno == ENXIO) {
+        *data = *hole = file->size;
+        return 0;
+    }
+    if (at < 0)
+        return errno == EINVAL ? -EOPNOTSUPP : -errno;
+    *data = (uint64_t)at;
+    at = lseek(file->fd, at, SEEK_HOLE);
+    if (at < 0)
+        return -errno;
+    *hole = (uint64_t)at;
+    return 0;
+}
+
+static int posix_sync(struct file *file)
+{
+    return fdatasync(file->fd) < 0 ? -errno : 0;
+}
+
+static void posix_close(struct file *file)
+{
+    if (file->fd >= 0)
+        close(file->fd);
+    free(file->path);
+    free(file);
+}
+
+static const struct file_ops posix_ops = {
+    .preadv = posix_preadv,
+    .pwritev = posix_pwritev,
+    .resize = posix_resize,
+    .zero = posix_zero,
+    .allocate = posix_allocate,
+    .seek_data = posix_seek_data,
+    .sync = posix_sync,
+    .close = posix_close,
+};
+
+static int lock_byte(int fd, off_t byte)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+    return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
+}
+
+/* Does anybody else hold a lock on this byte? */
+static int test_byte(int fd, off_t byte)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+
+    if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+        return -errno;
+    return lock.l_type == F_UNLCK ? 0 : -EBUSY;
+}
+
+/* First says what this open uses and does not share, then looks whether others said the opposite: two that meet both
+ * see each other. */
+static int lock_image(int fd, bool writable)
+{
+    unsigned used = PERM_READ | (writable ? PERM_WRITE | PERM_RESIZE : 0), unshared = PERM_WRITE | PERM_RESIZE;
+    int err = 0;
+
+    for (int n = 0; n < 4 && !err; n++) {
+        if (used & 1u << n)
+            err = lock_byte(fd, LOCK_USED + n);
+        if (!err && unshared & 1u << n)
+            err = lock_byte(fd, LOCK_UNSHARED + n);
+    }
+    for (int n = 0; n < 4 && !err; n++) {
+        if (used & 1u << n)
+            err = test_byte(fd, LOCK_UNSHARED + n);
+        if (!err && unshared & 1u << n)
+            err = test_byte(fd, LOCK_USED + n);
+    }
+    return err;
+}
+
+static int open_descriptor(int dir_fd, const char *path, unsigned flags)
+{
+    /* Not blocking: a FIFO must not hang us before we have seen that it is one. */
+    int mode = (flags & FILE_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    struct open_how how = {.flags = (uint64_t)mode,
+                           .resolve = MUTANT("parent-anywhere") ? 0 : RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    int fd;
+
+    if (flags & FILE_CREATE)
+        mode |= O_CREAT | O_EXCL;
+    if (dir_fd == AT_FDCWD)
+        fd = open(path, mode, 0666);
+    else
+        fd = (int)syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));
+    if (fd < 0)
+        return -errno;
+    /* io_uring and pipes of our own would take the flag for "never wait". */
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    return fd;
+}
+
+/* The size, and the refusal of everything that is not storage. */
+static int look_at(struct file *file, unsigned flags)
+{
+    struct stat st;
+    struct statfs fs;
+
+    if (fstat(file->fd, &st) < 0)
+        return file_error(file, "file", -errno, "cannot read its attributes: %s", strerror(errno));
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
+    file->in_memory = fstatfs(file->fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+    if (S_ISREG(st.st_mode)) {
+        file->size = (uint64_t)st.st_size;
+    } else if (S_ISBLK(st.st_mode) && flags & FILE_DEVICE) {
+        uint64_t bytes;
+
+        if (ioctl(file->fd, BLKGETSIZE64, &bytes) < 0)
+            return file_error(file, "file", -errno, "cannot read the device's size: %s", strerror(errno));
+        file->size = bytes;
+    } else {
+        return file_error(file, "file", -EINVAL, "is not a regular file%s", flags & FILE_DEVICE ? " or block device" : "");
+    }
+    return 0;
+}
+
+/* A file in memory has no cache to pass by. */
+static int go_direct(struct file *file)
+{
+    struct statx st;
+
+    if (file->in_memory)
+        return 0;
+    if (statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) < 0)
+        return file_error(file, "file", -errno, "cannot read its attributes: %s", strerror(errno));
+    if (!(st.stx_mask & STATX_DIOALIGN) || st.stx_dio_offset_align == 0 || st.stx_dio_mem_align == 0 ||
+        st.stx_dio_offset_align > FILE_DIRECT_MAX || st.stx_dio_mem_align > FILE_DIRECT_MAX ||
+        fcntl(file->fd, F_SETFL, fcntl(file->fd, F_GETFL) | O_DIRECT) < 0)
+        return file_error(file, "file", -EINVAL, "its storage has no direct I/O");
+    file->direct_memory = st.stx_dio_mem_align;
+    file->direct_unit = st.stx_dio_offset_align;
+    return 0;
+}
+
+static int prepare(struct file *file, int dir_fd, unsigned flags)
+{
+    int err;
+
+    file->fd = open_descriptor(dir_fd, file->path, flags);
+    if (file->fd < 0)
+        return file_error(file, "file", file->fd, "cannot open for %s: %s", flags & FILE_WRITE ? "writing" : "reading",
+                          file->fd == -EXDEV ? "leaves the directory" : strerror(-file->fd));
+    err = look_at(file, flags);
+    if (err)
+        return err;
+    err = flags & FILE_DIRECT ? go_direct(file) : 0;
+    if (err)
+        return err;
+    err = lock_image(file->fd, flags & FILE_WRITE);
+    if (err == -EBUSY || err == -EAGAIN || err == -EACCES)
+        return file_error(file, "file", -EBUSY, "is in use: %s",
+                          flags & FILE_WRITE ? "another process has it open" : "another process has it open for writing");
+    if (err && err != -EINVAL && err != -EOPNOTSUPP && err != -ENOLCK)
+        return file_error(file, "file", err, "cannot lock: %s", strerror(-err));
+    return 0;
+}
+
+int file_open(int dir_fd, const char *path, unsigned flags, const struct vdisk_log *log, struct file **file)
+{
+    struct file *f = calloc(1, sizeof(*f));
+    int err = -ENOMEM;
+
+    if (!f)
+        return -ENOMEM;
+    f->ops = &posix_ops;
+    f->fd = -1;
+    f->writable = flags & FILE_WRITE;
+    if (log)
+        f->log = *log;
+    f->path = strdup(path);
+    if (f->path)
+        err = prepare(f, dir_fd, flags);
+    if (err) {
+        file_close(f);
+        return err;
+    }
+    *file = f;
+    return 0;
+}

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Opening and closing: the file, its format, one link, the whole chain.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "chain.h"
+#include "engine.h"
+
+int chain_error(const struct vdisk_log *log, int error, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+
+    if (!log || !log->print)
+        return error;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    for (char *c = text; *c; c++)
+        *c = *c == '\n' ? ' ' : *c;
+    log->print(log->arg, VDISK_ERROR, text);
+    return error;
+}
+
+const struct disk_format *chain_format_named(const char *name, const struct vdisk_log *log)
+{
+    for (const struct disk_format *const *f = disk_formats; *f; f++)
+        if (strcmp((*f)->name, name) == 0)
+            return *f;
+    chain_error(log, -EINVAL, "disk: there is no format '%s'", name);
+    return NULL;
+}
+
+const struct disk_format *chain_format_of_suffix(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+
+    if (!dot || strchr(dot, '/'))
+        return NULL;
+    for (const struct disk_format *const *f = disk_formats; *f; f++)
+        for (const char *const *suffix = (*f)->suffixes; *suffix; suffix++)
+            if (strcasecmp(*suffix, dot) == 0)
+                return *f;
+    return NULL;
+}
+
+static int format_of_signature(struct file *file, const struct disk_format **format)
+{
+    for (const struct disk_format *const *f = disk_formats; *f; f++) {
+        int found = (*f)->probe ? (*f)->probe(file) : 1;
+
+        if (found < 0)
+            return file_error(file, "disk", found, "cannot read: %s", strerror(-found));
+        if (found) {
+            *format = *f;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+int chain_format_of_file(struct file *file, const char *name, const struct disk_format **format)
+{
+    const struct disk_format *suffix = chain_format_of_suffix(file->path);
+    int err;
+
+    if (name) {
+        *format = chain_format_named(name, &file->log);
+        return *format ? 0 : -EINVAL;
+    }
+    err = format_of_signature(file, format);
+    if (err || !suffix || suffix == *format)
+        return err;
+    if (!(*format)->probe)
+        return file_error(file, "disk", -EINVAL, "is named %s but carries no %s signature; name its format to open it",
+                          strrchr(file->path, '.'), suffix->name);
+    /* What a guest wrote must not decide how its disk is written. */
+    if (file->writable)
+        return file_error(file, "disk", -EINVAL,
+                          "is named %s but carries a %s signature; name its format to write to it",
+                          strrchr(file->path, '.'), (*format)->name);
+    file_say(file, VDISK_WARNING, "disk", "is named %s but carries a %s signature: it is read as %s",
+             strrchr(file->path, '.'), (*format)->name, (*format)->name);
+    return 0;
+}
+
+int link_open(struct file *file, const struct disk_format *format, bool alone, struct vdisk **disk)
+{
+    /* The epoch's counters have cache lines of their own. */
+    struct vdisk *d = aligned_alloc(64, (format->object_size + 63) / 64 * 64);
+    int err;
+
+    if (!d)
+        return -ENOMEM;
+    memset(d, 0, format->object_size);
+    d->format = format;
+    d->file = file;
+    d->log = file->log;
+    d->writable = file->writable;
+    d->alone = alone;
+    epoch_init(&d->epoch);
+    pthread_mutex_init(&d->data_lock, NULL);
+    err = worker_open(d);
+    if (err)
+        goto free_disk;
+    err = format->open(d);
+    if (err)
+        goto close_worker;
+    if (file->direct_unit > d->sector_size) {
+        err = disk_error(d, -EINVAL, "direct I/O here is in units of %u bytes, its sectors have %u", file->direct_unit,
+                         d->sector_size);
+        goto close_disk;
+    }
+    *disk = d;
+    return 0;
+
+close_disk:
+    format->close(d);
+close_worker:
+    worker_close(d);
+free_disk:
+    pthread_mutex_destroy(&d->data_lock);
+    epoch_destroy(&d->epoch);
+    free(d);
+    return err;
+}
+
+int link_close(struct vdisk *disk)
+{
+    int err;
+
+    worker_close(disk);
+    err = disk->format->close(disk);
+    if (!err)
+        err = disk_failure(disk);
+    file_close(disk->file);
+    pthread_mutex_destroy(&disk->data_lock);
+    epoch_destroy(&disk->epoch);
+    free(disk->temporary);
+    free(disk);
+    return err;
+}
+
+int vdisk_open(const char *path, const struct vdisk_open_options *options, struct vdisk **disk)
+{
+    static const struct vdisk_open_options none;
+    const struct vdisk_open_options *how = options ? options : &none;
+    const struct disk_format *format;
+    struct file *file;
+    struct vdisk *d;
+    int err;
+
+    err = file_open(AT_FDCWD, path,
+                    FILE_DEVICE | (how->flags & VDISK_OPEN_WRITE ? FILE_WRITE : 0) |
+                        (how->flags & VDISK_OPEN_DIRECT ? FILE_DIRECT : 0),
+                    &how->log, &file);
+    if (err)
+        return err;
+    err = chain_format_of_file(file, how->format, &format);
+    if (err)
+        goto close_file;
+    err = link_open(file, format, how->flags & VDISK_OPEN_ALONE, &d);
+    if (err)
+        goto close_file;
+    if (d->type == DISK_DIFFERENCING && !d->alone) {
+        err = chain_open_parents(d, how);
+        if (err) {
+            vdisk_close(d);
+            return err;
+        }
+    }
+    *disk = d;
+    return 0;
+
+close_file:
+    file_close(file);
+    return err;
+}
+
+int vdisk_close(struct vdisk *disk)
+{
+    int err = 0;
+
+    if (disk && disk->temporary)
+        unlink(disk->temporary);
+    while (disk) {
+        struct vdisk *parent = disk->parent;
+        int this = link_close(disk);
+
+        if (!err)
+            err = this;
+        disk = parent;
+    }
+    return err;
+}
+
+void disk_fail(struct vdisk *disk, int error)
+{
+    int none = 0;
+
+    if (atomic_compare_exchange_strong(&disk->failed, &none, error))
+        disk_error(disk, error,
+                   "the storage failed (%s): what was written since the last flush may be lost, nothing more is written",
+                   strerror(-error));
+}
+
+uint64_t vdisk_size(const struct vdisk *disk)
+{
+    return disk->size;
+}
+
+unsigned vdisk_sector_size(const struct vdisk *disk)
+{
+    return disk->sector_size;
+}
+
+unsigned vdisk_physical_sector_size(const struct vdisk *disk)
+{
+    return disk->physical_sector_size;
+}
+
+uint32_t vdisk_block_size(const struct vdisk *disk)
+{
+    return disk->block_size;
+}
+
+const char *vdisk_path(const struct vdisk *disk)
+{
+    return disk->file->path;
+}
+
+const char *vdisk_format(const struct vdisk *disk)
+{
+    return disk->format->name;
+}
+
+const char *vdisk_type(const struct vdisk *disk)
+{
+    static const char *const names[] = {"fixed", "dynamic", "differencing"};
+
+    return names[disk->type];
+}
+
+struct vdisk *vdisk_parent(const struct vdisk *disk)
+{
+    return disk->parent;
+}
+
+int vdisk_info(struct vdisk *disk, vdisk_field_fn *field, void *arg)
+{
+    disk->format->info(disk, field, arg);
+    return 0;
+}
+
+int vdisk_check(const char *path, const struct vdisk_open_options *options, const struct vdisk_progress *progress,
+                vdisk_fault_fn *fault, void *arg)
+{
+    static const struct vdisk_open_options none;
+    const struct vdisk_open_options *how = options ? options : &none;
+    const struct disk_format *format;
+    struct file *file;
+    int err;
+
+    err = file_open(AT_FDCWD, path, FILE_DEVICE, &how->log, &file);
+    if (err)
+        return err;
+    err = chain_format_of_file(file, how->format, &format);
+    if (!err)
+        err = format->check(file, progress, fault, arg);
+    file_close(file);
+    return err;
+}
+
+const char *vdisk_version(void)
+{
+    return VDISK_VERSION;
+}

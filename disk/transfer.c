@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Blocking requests, of any alignment.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "disk.h"
+
+#define SECTOR_MAX 4096u
+
+struct request {
+    struct vdisk_io io;
+    bool done;
+    int error;
+};
+
+static void request_done(struct vdisk_io *io, int error)
+{
+    struct request *request = (struct request *)io;
+
+    request->done = true;
+    request->error = error;
+}
+
+/* One aligned request, start to end. */
+static int run(struct vdisk *disk, struct vdisk_ring *ring, enum vdisk_op op, void *buffer, uint64_t offset,
+               uint64_t length)
+{
+    struct iovec iov = {buffer, length};
+    struct request request = {
+        .io = {.op = op, .offset = offset, .length = length, .iov = &iov, .iovcnt = 1, .done = request_done}};
+
+    vdisk_submit(disk, ring, &request.io);
+    while (!request.done)
+        vdisk_ring_poll(ring, true);
+    return request.error;
+}
+
+/* A part of one sector: the sector is read, and for a write changed and written. */
+static int run_part(struct vdisk *disk, struct vdisk_ring *ring, enum vdisk_op op, char *buffer, uint64_t offset,
+                    uint64_t length)
+{
+    char sector[SECTOR_MAX] __attribute__((aligned(SECTOR_MAX)));
+    uint64_t skip = offset % disk->sector_size;
+    int err = run(disk, ring, VDISK_READ, sector, offset - skip, disk->sector_size);
+
+    if (err)
+        return err;
+    if (op == VDISK_READ) {
+        memcpy(buffer, sector + skip, length);
+        return 0;
+    }
+    memcpy(sector + skip, buffer, length);
+    return run(disk, ring, VDISK_WRITE, sector, offset - skip, disk->sector_size);
+}
+
+int vdisk_transfer(struct vdisk *disk, struct vdisk_ring *ring, enum vdisk_op op, void *buffer, uint64_t offset,
+                   uint64_t length)
+{
+    uint64_t sector = disk->sector_size;
+    char *at = buffer;
+
+    if (op != VDISK_READ && op != VDISK_WRITE)
+        return run(disk, ring, op, NULL, offset, length);
+    if (offset > disk->size || length > disk->size - offset)
+        return -ERANGE;
+    while (length > 0) {
+        uint64_t skip = offset % sector, part;
+        int err;
+
+        if (skip || length < sector) {
+            part = sector - skip < length ? sector - skip : length;
+            err = run_part(disk, ring, op, at, offset, part);
+        } else {
+            part = length - length % sector;
+            err = run(disk, ring, op, at, offset, part);
+        }
+        if (err)
+            return err;
+        at += part;
+        offset += part;
+        length -= part;
+    }
+    return 0;
+}

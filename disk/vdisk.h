@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * libvdisk: virtual disks in VHD, VHDX and raw files.
+ *
+ * Two nouns. A disk (struct vdisk) is one open image with the chain of its parents. An io (struct vdisk_io)
+ * is one request, lent by its caller to the disk until its done function is called.
+ *
+ * Units: every offset, length and size is in bytes. Errors: 0 or a negative errno; the sentence that names the
+ * file, the field and the offset goes to struct vdisk_log. The library never prints and never exits.
+ *
+ * Threads: a disk may be used by any number of threads at once, each with a ring of its own. A ring belongs to one
+ * thread at a time. Everything else here (open, close, create, info, copy) is called by one thread for one disk.
+ */
+#ifndef VDISK_H
+#define VDISK_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct vdisk;
+struct vdisk_ring;
+
+/* ---- Messages ------------------------------------------------------------------------------------------------ */
+
+enum vdisk_level { VDISK_ERROR, VDISK_WARNING, VDISK_NOTE };
+
+/* Where sentences go. print may be NULL (silence) and is called from any thread that works for the disk. The text
+ * has no newline: "vhdx: a.vhdx: log entry at 0x100000: bad checksum". */
+struct vdisk_log {
+    void (*print)(void *arg, enum vdisk_level level, const char *text);
+    void *arg;
+};
+
+/* How long work tells how far it is, and is told to stop. Any member may be NULL. *cancel is read often; once it is
+ * not 0 the work undoes itself and returns -ECANCELED. total may grow while the work goes on. step is called by one
+ * thread at a time, not always the same. */
+struct vdisk_progress {
+    void (*step)(void *arg, uint64_t done, uint64_t total);
+    void *arg;
+    const volatile sig_atomic_t *cancel;
+};
+
+/* ---- Open and close ------------------------------------------------------------------------------------------ */
+
+#define VDISK_OPEN_WRITE 0x1u /* for reading and writing; the file is locked against other writers */
+#define VDISK_OPEN_ALONE 0x2u /* do not open the parent of a differencing disk; reads that need it give -ENXIO */
+#define VDISK_OPEN_DIRECT 0x4u /* past the page cache; -EINVAL where the storage cannot, or not in sectors of the disk */
+
+struct vdisk_open_options {
+    unsigned flags;
+    const char *format;         /* "vhd", "vhdx", "raw"; NULL: by signature (for writing the name must agree) */
+    const char *const *parents; /* files that may be parents in the chain, NULL-terminated; NULL: none */
+    const char *parent_dir;     /* a directory beneath which parents may be found; NULL: none */
+    struct vdisk_log log;       /* copied */
+};
+
+/* Opens the image and its chain. options may be NULL. The strings are needed only during the call. A parent is
+ * accepted when its identity is the one that the child recorded; it is opened read-only, from the list, beneath the
+ * directory, or beside the child, in this order; never through "..", a symbolic link that leaves the directory, or
+ * anything that is not a regular file. */
+int vdisk_open(const char *path, const struct vdisk_open_options *options, struct vdisk **disk);
+
+/* Makes everything durable and frees the disk, in this order, whatever is returned. No io may be in flight. A disk
+ * from vdisk_create that was not committed is removed. NULL is allowed. */
+int vdisk_close(struct vdisk *disk);
+
+uint64_t vdisk_size(const struct vdisk *disk);                 /* the guest's view, bytes */
+unsigned vdisk_sector_size(const struct vdisk *disk);          /* logical: 512 or 4096; the unit of an io */
+unsigned vdisk_physical_sector_size(const struct vdisk *disk); /* 512 or 4096 */
+uint32_t vdisk_block_size(const struct vdisk *disk);           /* payload block; 0 for raw and fixed VHD */
+const char *vdisk_path(const struct vdisk *disk);
+const char *vdisk_format(const struct vdisk *disk); /* "vhd", "vhdx", "raw" */
+const char *vdisk_type(const struct vdisk *disk);   /* "fixed", "dynamic", "differencing" */
+struct vdisk *vdisk_parent(const struct vdisk *disk); /* NULL where there is none; lives as long as the disk */
+
+/* ---- Create -------------------------------------------------------------------------------------------------- */
+
+#define VDISK_CREATE_OVERWRITE 0x1u /* replace an existing file; otherwise it is -EEXIST */
+#define VDISK_CREATE_AZURE 0x2u     /* fixed VHD, size rounded up to 1 MiB, as Azure takes it */
+
+struct vdisk_create_options {
+    unsigned flags;
+    const char *format;  /* NULL: by the suffix .vhd .avhd .vhdx .avhdx .raw .img */
+    const char *type;    /* "fixed", "dynamic", "differencing"; NULL: dynamic, differencing where a parent is given */
+    uint64_t size;       /* 0 with a parent: the parent's */
+    uint32_t block_size; /* 0: the format's default */
+    uint32_t sector_size;          /* logical: 512 or 4096; 0: 512, or the parent's */
+    uint32_t physical_sector_size; /* 512 or 4096; 0: 4096 */
+    const char *parent;            /* path of the parent of a differencing disk */
+    const char *parent_format;     /* NULL: by signature */
+    const struct vdisk_open_options *parent_options; /* how to open the parent's own chain; may be NULL */
+    struct vdisk_log log;
+};
+
+/* Creates an image under a temporary name beside path and opens it for writing. Nothing stands at path before
+ * vdisk_commit. */
+int vdisk_create(const char *path, const struct vdisk_create_options *options, struct vdisk **disk);
+
+/* Makes a created disk durable, gives it its name, and closes it, whatever is returned. */
+int vdisk_commit(struct vdisk *disk);
+
+/* Reserves space on the storage for every byte of the file, so that it has no holes (Windows refuses sparse files). */
+int vdisk_hydrate(struct vdisk *disk);
+
+/* ---- Asynchronous I/O ---------------------------------------------------------------------------------------- */
+
+enum vdisk_op {
+    VDISK_READ,
+    VDISK_WRITE,
+    VDISK_ZERO,    /* reads as zeros from now on, whatever a parent holds; space is given back where it can be */
+    VDISK_DISCARD, /* advice: each sector keeps its bytes or reads as zeros, and stays so; never older bytes */
+    VDISK_FLUSH    /* everything done before its submission is durable when it is done */
+};
+
+#define VDISK_FUA 0x1u /* VDISK_WRITE: durable when done */
+
+/* One request. The caller fills the first part, lends the whole from vdisk_submit until done, and may free or reuse
+ * it inside done. offset and length are multiples of the sector size; iov covers length bytes (READ and WRITE). */
+struct vdisk_io {
+    enum vdisk_op op;
+    unsigned flags;
+    uint64_t offset, length;
+    const struct iovec *iov;
+    int iovcnt;
+    void (*done)(struct vdisk_io *io, int error); /* called by vdisk_ring_poll of the ring that submitted */
+
+    /* The engine's, from submission to done. */
+    struct {
+        struct vdisk *disk;
+        struct vdisk_ring *ring;
+        struct vdisk_io *next;
+        uint64_t at;      /* bytes of the request whose pieces have been issued */
+        unsigned pending; /* pieces in flight */
+        int error;        /* the first */
+        int iov_index;    /* where at stands in iov */
+        size_t iov_skip;
+        unsigned step;
+        struct vdisk *blocked_on; /* the link whose map needs a worker, and what was asked of it */
+        uint64_t blocked_at, blocked_length;
+        int blocked_result;
+    } engine;
+};
+
+enum vdisk_backend { VDISK_BACKEND_AUTO, VDISK_BACKEND_URING, VDISK_BACKEND_AIO, VDISK_BACKEND_THREADS };
+
+/* depth: how many pieces may be in flight (0: 128); more requests than that wait inside the ring. AUTO takes the first
+ * of io_uring, libaio and threads that this kernel and sandbox allow. */
+int vdisk_ring_open(unsigned depth, enum vdisk_backend backend, struct vdisk_ring **ring);
+void vdisk_ring_close(struct vdisk_ring *ring); /* nothing may be in flight */
+const char *vdisk_ring_backend(const struct vdisk_ring *ring);
+
+/* Readable when vdisk_ring_poll has something to do, once that has returned 0 without waiting. */
+int vdisk_ring_fd(const struct vdisk_ring *ring);
+
+/* Takes the io. Never fails and never calls done: errors come by done like everything else. What was submitted
+ * starts at the latest at the next vdisk_ring_poll. */
+void vdisk_submit(struct vdisk *disk, struct vdisk_ring *ring, struct vdisk_io *io);
+
+/* Starts what was submitted, calls done for what has completed; returns how many. wait: blocks until at least one is
+ * done, if any io is in flight. A thread with io in flight keeps polling: others may wait for it. */
+int vdisk_ring_poll(struct vdisk_ring *ring, bool wait);
+
+/* ---- Blocking I/O -------------------------------------------------------------------------------------------- */
+
+/* One request, start to end, on a ring with nothing else in flight. For READ and WRITE offset and length may be any
+ * (the edges of a WRITE that are not whole sectors are read, changed and written: nobody else may write to those
+ * sectors meanwhile). buffer is ignored for other ops. */
+int vdisk_transfer(struct vdisk *disk, struct vdisk_ring *ring, enum vdisk_op op, void *buffer, uint64_t offset,
+                   uint64_t length);
+
+/* ---- What a disk holds --------------------------------------------------------------------------------------- */
+
+enum vdisk_extent_kind { VDISK_EXTENT_DATA, VDISK_EXTENT_ZERO, VDISK_EXTENT_BELOW };
+
+struct vdisk_extent {
+    enum vdisk_extent_kind kind;
+    uint64_t offset, length; /* of the guest's view */
+    struct vdisk *owner;     /* DATA: the link whose file holds it. ZERO: the link that says so */
+    unsigned depth;          /* of owner in the chain: 0 is the disk itself */
+    uint64_t position;       /* DATA: offset in the owner's file */
+    const char *state;       /* the format's word for it ("fully-present", "zero", ...); never NULL */
+};
+
+#define VDISK_MAP_ALONE 0x1u /* this link only: what a parent answers is BELOW */
+#define VDISK_MAP_HOLES 0x2u /* DATA that lies in a hole of the file is reported as ZERO */
+
+/* The first extent of [offset, offset + length): where the bytes live. Neighbours of one kind may come in several
+ * extents. May block. */
+int vdisk_map(struct vdisk *disk, uint64_t offset, uint64_t length, unsigned flags, struct vdisk_extent *extent);
+
+/* ---- Information and check ----------------------------------------------------------------------------------- */
+
+enum vdisk_field_type { VDISK_FIELD_TEXT, VDISK_FIELD_NUMBER, VDISK_FIELD_BYTES, VDISK_FIELD_FLAG };
+
+/* One fact of the image's headers. group and name are stable, lower case, with dashes ("footer", "creator-version"). */
+struct vdisk_field {
+    const char *group, *name;
+    enum vdisk_field_type type;
+    const char *text; /* TEXT */
+    uint64_t number;  /* NUMBER, BYTES (a size), FLAG (0 or 1) */
+};
+
+typedef void vdisk_field_fn(void *arg, const struct vdisk_field *field);
+int vdisk_info(struct vdisk *disk, vdisk_field_fn *field, void *arg); /* this link only */
+
+enum vdisk_severity {
+    VDISK_FAULT, /* costs data or trust */
+    VDISK_LEAK,  /* costs space */
+    VDISK_MEND,  /* of vdisk_repair: what it does */
+    VDISK_REFUSE /* and what it leaves as it is: why, and what a person can do */
+};
+
+struct vdisk_fault {
+    enum vdisk_severity severity;
+    const char *code; /* stable: "bat-overlap", "header-checksum", ... */
+    uint64_t offset;  /* in the file */
+    const char *text; /* one sentence: field, offset, found, expected */
+    uint64_t length;  /* LEAK: of the space */
+};
+
+typedef void vdisk_fault_fn(void *arg, const struct vdisk_fault *fault);
+
+/* Reads all metadata of the file at path (not its parents) and reports each fault. 0: no FAULT found (there may be
+ * leaks), 1: faults, negative: cannot read (said in the log). Changes nothing. */
+int vdisk_check(const char *path, const struct vdisk_open_options *options, const struct vdisk_progress *progress,
+                vdisk_fault_fn *fault, void *arg);
+
+#define VDISK_REPAIR_DRY 0x1u /* tell, and change nothing */
+
+/* Mends what the file itself proves, and nothing that a guest reads changes by it. First the plan is told to step, a
+ * MEND or REFUSE each; then, if there is something to mend, the file is opened for writing, looked through again, and
+ * mended. A power cut in the middle is no harm: the next repair goes on. 0 or -errno (said in the log); whether the file
+ * is clean now vdisk_check tells. */
+int vdisk_repair(const char *path, const struct vdisk_open_options *options, unsigned flags,
+                 const struct vdisk_progress *progress, vdisk_fault_fn *step, void *arg);
+
+/* ---- Copy and compare ---------------------------------------------------------------------------------------- */
+
+#define VDISK_COPY_ALONE 0x1u /* copy only what this link itself holds: the target has the same parent */
+
+struct vdisk_copy_result {
+    uint64_t bytes_read;   /* moved from the source's files */
+    uint64_t bytes_written;
+    uint64_t bytes_skipped; /* known to be zero from the map, or found to be */
+    uint64_t bytes_shared;  /* given by the storage without being moved (reflink) */
+};
+
+/* Copies what source shows to target, which reads as zeros (or as its parent, with ALONE) and is at least as large.
+ * By extents: what the map knows to be zero is not read, what is found to be zero is not written. result may be NULL. */
+int vdisk_copy(struct vdisk *source, struct vdisk *target, unsigned flags, const struct vdisk_progress *progress,
+               struct vdisk_copy_result *result);
+
+/* 0: equal; 1: different, *where is the first differing byte; negative: cannot tell. A longer disk is equal when the
+ * rest of it is zero. */
+int vdisk_compare(struct vdisk *a, struct vdisk *b, const struct vdisk_progress *progress, uint64_t *where);
+
+const char *vdisk_version(void); /* such as "0.1.0" */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,32 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# compare: 0 equal, 1 different (and where), 2 cannot tell; a longer disk is equal when the rest is zero.
+. "$(dirname "$0")/../lib.sh"
+
+raw ref.raw 5M
+random_bytes 100000 1 | dd of=ref.raw conv=notrunc status=none
+quietly convert ref.raw a.vhdx
+quietly convert ref.raw b.vhd
+status 0 vdisk compare a.vhdx b.vhd
+status 0 vdisk compare a.vhdx a.vhdx
+status 0 vdisk compare a.vhdx b.vhd --quiet
+[ ! -s out ] && [ ! -s err ] || fail "--quiet is not quiet"
+quietly create c.vhdx --from ref.raw --size 6M
+status 0 vdisk compare a.vhdx c.vhdx
+status 0 vdisk compare c.vhdx b.vhd
+
+printf x | quietly write b.vhd --offset 3000001
+status 1 vdisk compare a.vhdx b.vhd
+grep -q 3000001 out || fail "where they differ is not said: $(cat out)"
+status 1 vdisk compare b.vhd a.vhdx
+printf x | quietly write c.vhdx --offset 6291455
+status 1 vdisk compare a.vhdx c.vhdx
+grep -q 6291455 out || fail "where they differ is not said: $(cat out)"
+status 1 vdisk compare c.vhdx a.vhdx
+
+refused_with 2 none vdisk compare a.vhdx none
+refused_with 2 none vdisk compare none a.vhdx
+: >empty.vhdx
+refused_with 2 empty vdisk compare a.vhdx empty.vhdx --input-format vhdx
+status 2 vdisk compare a.vhdx
+status 2 vdisk compare a.vhdx b.vhd c.vhdx

@@ -1,0 +1,114 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Tests the tests: each deliberate fault of disk/mutant.h must make one of them fail. Names on the command line choose
+# faults, LIST=1 prints them. SEEDS: how often the random tests are run, each time with another seed, before a fault
+# counts as missed. BUILD: where the broken variant is built.
+#
+# The names are read from the sources: each MUTANT("name"), and each code of a fault that is told of a file. Says which
+# test finds which fault; status 1 if one is found by none.
+set -u
+
+SRC=$(cd "$(dirname "$0")/.." && pwd)
+cd "$SRC" || exit 1
+BUILD=$(realpath -m "${BUILD:-build/mutants}")
+SEEDS=${SEEDS:-3}
+VDISK=$BUILD/vdisk
+IMAGES=${IMAGES:-$(realpath -m "$SRC/../shared/images")}
+export SRC BUILD VDISK IMAGES SEEDS
+
+# "<prefix>/<code>" for each code that FUNCTION tells in the files.
+codes() { # PREFIX FUNCTION FILE...
+    local prefix=$1 function=$2
+    shift 2
+    perl -0777 -ne '
+        while (/\b'"$function"'\(([^;]*);/g) {
+            for ("$1" =~ /"([^"]*)"/g) {
+                last if /[ %]/;
+                print "$_\n" if /^[a-z0-9]+(-[a-z0-9]+)*$/;
+            }
+        }' "$@" | sort -u | sed "s|^|$prefix/|"
+}
+
+names() {
+    grep -rhoE 'MUTANT\("[^"]+"\)' --include='*.c' disk vhd vhdx lib | cut -d'"' -f2 | sort -u
+    codes vhdx vhdx_fault vhdx/*.c
+    codes vhd vhd_refuse vhd/*.c
+    codes vhd-check check_tell vhd/check*.c
+    grep -hoE 'return "bat-[a-z]+"' vhdx/bat.c | cut -d'"' -f2 | sort -u | sed 's|^|vhdx-entry/|'
+}
+
+# The tests that may find a fault, the likely ones first: "<name> <command>"
+random() { # for each seed
+    local seed
+    for ((seed = 1; seed <= SEEDS; seed++)); do
+        echo "faults#$seed env FAULT_PROCESSES=1 FAULT_SEED=$((seed * 1000)) $BUILD/tests/crash/faults"
+        echo "powercut#$seed env CRASH_PROCESSES=1 CRASH_SAMPLES=0 CRASH_SEED=$((seed * 1000)) CRASH_STATES=${CRASH_STATES:-6000} $BUILD/tests/crash/powercut"
+        echo "model#$seed env MODEL_SEED=$seed MODEL_OPS=${MODEL_OPS:-60000} $BUILD/tests/model/random"
+    done
+}
+of_kind() { # PATTERN
+    local file
+    for file in tests/unit/*.c tests/hostile/*.c tests/cli/*.sh tests/interop/*.sh; do
+        [[ $file =~ $1 ]] || continue
+        case $file in
+        *.c) file=${file%.c} && echo "${file#tests/} $BUILD/$file" ;;
+        *.sh) echo "${file#tests/} $SRC/$file" ;;
+        esac
+    done
+}
+tests_for() { # NAME
+    {
+        case $1 in
+        repair-*) of_kind 'cli/check-repair|hostile/vhd' && echo "repair env CRASH_PROCESSES=1 $BUILD/tests/crash/repair" ;;
+        parent-* | chain-*) of_kind 'cli/(parent|chain)' && of_kind 'hostile/chain' ;;
+        vhd*/*) of_kind "hostile/${1%%[-/]*}" && of_kind 'hostile/chain|unit/' && of_kind 'cli/(check|parent|raw)' ;;
+        vhdx-log-* | vhd-overlap* | vhd-saved* | vhd-fixed* | *-older-* | *-damage) of_kind "hostile/${1%%-*}" ;;
+        *-guid-*) of_kind 'unit/|cli/parent-id' ;;
+        esac
+        of_kind 'unit/'
+        random
+        of_kind 'hostile/|cli/(check|parent-(id|tr)|read-)'
+    } | awk '!seen[$1]++'
+}
+
+run() { # NAME-OF-FAULT COMMAND: in a directory of its own; status 0, or the test failed
+    local dir status
+    dir=$(mktemp -d "${TMPDIR:-/tmp}/vdisk-mutant.XXXXXX")
+    # shellcheck disable=SC2086
+    (cd "$dir" && VDISK_MUTANT=$1 TMPDIR=$dir timeout -k 5 "${TEST_TIMEOUT:-400}" $2 >"$dir.log" 2>&1 </dev/null)
+    status=$?
+    [ $status -eq 77 ] && status=0
+    [ $status -eq 0 ] || [ -n "$1" ] || tail -n 20 "$dir.log"
+    [ -z "${SHOW:-}" ] || tail -n 5 "$dir.log"
+    rm -rf "$dir" "$dir.log"
+    return $status
+}
+
+try() { # NAME
+    local test
+    while read -r test command; do
+        if ! run "$1" "$command"; then
+            printf '%-32s %s\n' "$1" "$test"
+            return
+        fi
+    done < <(tests_for "$1")
+    printf '%-32s NOT FOUND\n' "$1"
+}
+export -f try run tests_for of_kind random
+
+[ -z "${LIST:-}" ] || { names; exit; }
+make --no-print-directory -s -j2 BUILD="$BUILD" EXTRA=-DVDISK_MUTANTS all tests || exit 1
+
+# Without a fault all of them pass.
+if [ $# -eq 0 ]; then
+    while read -r test command; do
+        run "" "$command" || { echo "without any fault, $test fails" && exit 1; }
+    done < <(SEEDS=1 tests_for any)
+fi
+
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+if [ $# -gt 0 ]; then printf '%s\n' "$@"; else names; fi | xargs -P "${JOBS:-2}" -I{} bash -c 'try {}' | tee "$results"
+total=$(wc -l <"$results") missed=$(grep -c 'NOT FOUND$' "$results")
+echo "$total deliberate faults, $((total - missed)) found, $missed not"
+[ "$total" -gt 0 ] && [ "$missed" -eq 0 ]

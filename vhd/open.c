@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The format's table of functions, and opening and closing. Opening reads the two footers and the header; an open for
+ * writing that never writes leaves the file as it was.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "disk/mutant.h"
+#include "vhd.h"
+
+static int vhd_probe(struct file *file)
+{
+    struct vhd_footers footers;
+    int err = vhd_footers_read(file, &footers);
+
+    return err ? err : footers.end_there || footers.copy_there;
+}
+
+static int open_fixed(struct vhd *v)
+{
+    if (v->disk.size > v->footers.end_at && !MUTANT("vhd-fixed-truncated"))
+        return disk_error(&v->disk, -EINVAL, "is truncated: the footer at 0x%llx says %llu bytes, the file holds %llu",
+                          (unsigned long long)v->footers.end_at, (unsigned long long)v->disk.size,
+                          (unsigned long long)v->footers.end_at);
+    v->disk.type = DISK_FIXED;
+    return 0;
+}
+
+static int open_blocks(struct vhd *v)
+{
+    struct vhd_layout *l = &v->layout;
+    struct vhd_reason reason;
+    int err = vhd_header_read(v->disk.file, &v->footer, v->footers.end_at, &v->header, l, &reason);
+
+    if (err)
+        return disk_error(&v->disk, err, "%s", reason.code ? reason.text : strerror(-err));
+    v->disk.type = be32_get(v->footer.type) == VHD_DYNAMIC ? DISK_DYNAMIC : DISK_DIFFERENCING;
+    v->disk.block_size = l->block_size;
+    v->state = calloc(l->blocks, sizeof(*v->state));
+    v->bitmap = calloc(l->blocks, sizeof(*v->bitmap));
+    err = v->state && v->bitmap ? table_open(v->disk.file, l->bat_at, vhd_align(4ull * l->blocks, VHD_SECTOR), &v->bat)
+                                : -ENOMEM;
+    if (err) {
+        free(v->state);
+        free(v->bitmap);
+    }
+    return err;
+}
+
+/* The footer that is believed, and what it says of the disk. */
+static int read_footers(struct vhd *v)
+{
+    struct vdisk *disk = &v->disk;
+    struct vhd_reason reason;
+    int err = vhd_footers_read(disk->file, &v->footers);
+
+    if (err)
+        return disk_error(disk, err, "footers: cannot be read: %s", strerror(-err));
+    err = vhd_footer_choose(&v->footers, &v->footer, &reason);
+    if (!err)
+        err = vhd_footer_check(&v->footer, v->footers.end_valid ? v->footers.end_at : 0, &reason);
+    if (err)
+        return disk_error(disk, err, "%s", reason.text);
+    if (!v->footers.end_valid)
+        file_say(disk->file, VDISK_WARNING, "vhd", "no valid footer at the end (0x%llx): the copy at 0x0 is used",
+                 (unsigned long long)v->footers.end_at);
+    if (v->footer.saved_state && disk->writable && !MUTANT("vhd-saved-state-written"))
+        return disk_error(disk, -EROFS,
+                          "footer: the saved state byte is %u: a virtual machine was suspended and will "
+                          "go on with this disk as it is; it is not opened for writing",
+                          v->footer.saved_state);
+    disk->size = vhd_footer_size(&v->footer);
+    disk->sector_size = disk->physical_sector_size = VHD_SECTOR;
+    return 0;
+}
+
+static void free_state(struct vhd *v)
+{
+    vhd_space_close(v->free);
+    vhd_space_close(v->freed);
+    vhd_batch_close(v->batch);
+    for (uint32_t i = 0; i < v->layout.blocks; i++)
+        free(v->bitmap[i]);
+    table_close(v->bat);
+    free(v->bitmap);
+    free(v->state);
+    pthread_cond_destroy(&v->sync_done);
+    pthread_mutex_destroy(&v->sync);
+    pthread_mutex_destroy(&v->lock);
+}
+
+static int vhd_open(struct vdisk *disk)
+{
+    struct vhd *v = vhd_of(disk);
+    int err = read_footers(v);
+
+    if (err)
+        return err;
+    err = be32_get(v->footer.type) == VHD_FIXED ? open_fixed(v) : open_blocks(v);
+    if (err)
+        return err;
+    pthread_mutex_init(&v->lock, NULL);
+    pthread_mutex_init(&v->sync, NULL);
+    pthread_cond_init(&v->sync_done, NULL);
+    if (disk->writable && !v->footers.end_valid) { /* a power cut took the footer: recovered before anything else */
+        pthread_mutex_lock(&v->lock);
+        err = vhd_begin(v);
+        pthread_mutex_unlock(&v->lock);
+        if (!err && !MUTANT("vhd-footer-unsynced"))
+            err = file_sync(disk->file);
+        if (err)
+            free_state(v);
+    }
+    return err;
+}
+
+static int vhd_close(struct vdisk *disk)
+{
+    struct vhd *v = vhd_of(disk);
+    int err = 0;
+
+    if (disk->writable)
+        err = MUTANT("vhd-close-forgets") ? 0 : vhd_sync(disk);
+    if (!err && atomic_load(&v->begun))
+        err = vhd_space_trim(v);
+    free_state(v);
+    return err;
+}
+
+static const char *const suffixes[] = {".vhd", ".avhd", NULL};
+
+const struct disk_format vhd_format = {
+    .name = "vhd",
+    .suffixes = suffixes,
+    .object_size = sizeof(struct vhd),
+    .probe = vhd_probe,
+    .open = vhd_open,
+    .close = vhd_close,
+    .create = vhd_create,
+    .map = vhd_map,
+    .reserve = vhd_reserve,
+    .publish = vhd_publish,
+    .drop = vhd_drop,
+    .sync = vhd_sync,
+    .info = vhd_info,
+    .check = vhd_check,
+    .repair = vhd_repair,
+    .parent_names = vhd_parent_names,
+    .parent_matches = vhd_parent_matches,
+};
