@@ -10,7 +10,7 @@ struct known {
     const char *vhd, *vhdx; /* shell commands with the limit before each: $n is the file, here */
 };
 
-#define LIMIT "timeout -k 1 20 "
+#define LIMIT "timeout -k 1 300 "
 
 static const struct known readers[READERS] = {
     [READER_QEMU] = {"qemu-img", "qemu-img", LIMIT "qemu-img convert -f vpc -O raw $n $n.out",

@@ -14,18 +14,17 @@
 #include <uuid/uuid.h>
 
 #define LL(value) ((unsigned long long)(value))
-#define TOLD_MAX 1000u
 
 static void tell(struct check *c, struct vdisk_fault fault, const char *format, va_list args)
 {
     char text[512];
 
-    if (c->told++ > TOLD_MAX && !c->all)
+    if (c->told++ > CHECK_TOLD_MAX && !c->all)
         return;
     vsnprintf(text, sizeof(text), format, args);
-    if (c->told > TOLD_MAX && !c->all) {
+    if (c->told > CHECK_TOLD_MAX && !c->all) {
         fault.code = "too-many";
-        snprintf(text, sizeof(text), "%u faults were told; the rest is not", TOLD_MAX);
+        snprintf(text, sizeof(text), "%u faults were told; the rest is not", CHECK_TOLD_MAX);
     }
     fault.text = text;
     c->fault(c->arg, &fault);

@@ -7,6 +7,8 @@
 
 #include "vhd.h"
 
+#define CHECK_TOLD_MAX 1000u /* faults */
+
 struct check {
     /* The caller's. */
     struct file *file;

@@ -27,6 +27,8 @@ int vhd_refuse(struct vhd_reason *reason, const char *code, uint64_t offset, con
 
     if (MUTANT_CODE("vhd", code))
         return 0;
+    if (!reason)
+        return -EINVAL;
     reason->code = code;
     reason->offset = offset;
     va_start(args, format);

@@ -16,7 +16,7 @@ struct vhd_reason {
     char text[256];
 };
 int vhd_refuse(struct vhd_reason *reason, const char *code, uint64_t offset, const char *format, ...)
-    __attribute__((format(printf, 4, 5))); /* returns -EINVAL */
+    __attribute__((format(printf, 4, 5))); /* returns -EINVAL; reason may be NULL */
 
 /* ---- footer.c ---- */
 

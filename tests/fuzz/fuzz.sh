@@ -43,7 +43,7 @@ for target in $targets; do
     regressions=$src/tests/fuzz/regressions/$target
     again=("$work/seeds/$target"/*)
     [ ! -d "$regressions" ] || again+=("$regressions"/*)
-    if ! "$program" -timeout=60 "${again[@]}" >"$work/$target.log" 2>&1; then
+    if ! "$program" -timeout=180 "${again[@]}" >"$work/$target.log" 2>&1; then
         echo "$target: what once was a finding is one again"
         tail -n 40 "$work/$target.log"
         failed=1
@@ -52,7 +52,7 @@ for target in $targets; do
     if [ -n "$corpus" ]; then keep=$corpus/$target; else keep=$work/corpus/$target; fi
     mkdir -p "$keep"
     # A fixed number of seconds; the memory is ASan's and its shadow's too.
-    if "$program" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=4096 \
+    if "$program" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=4096 \
         -use_value_profile=1 -print_final_stats=1 -artifact_prefix="${corpus:-$work}/$target-" \
         "$keep" "$work/seeds/$target" >"$work/$target.log" 2>&1; then
         awk -v t="$target" -v n="${#again[@]}" '/stat::number_of_executed_units/ { runs = $2 } / cov: / { cov = $4 }

@@ -271,6 +271,21 @@ static void one_block_for_all(struct hostile_image *image)
         be_put(image, bat + 4 * i, 4, at / 512);
 }
 
+/* A BAT in a hole: 16 Mi entries that all say 0, none of them right. */
+static void bat_in_hole(struct hostile_image *image)
+{
+    uint64_t bat = image->size - FOOTER;
+    struct hostile_patch patches[] = {{HEAD, 16, 8, bat}, {HEAD, 28, 4, 16 * MIB}};
+    uint8_t footer[FOOTER], zeros[FOOTER] = {0};
+
+    image_read(image, footer, sizeof(footer), bat);
+    image_write(image, zeros, sizeof(zeros), bat);
+    image_resize(image, bat + 64 * MIB);
+    image_write(image, footer, sizeof(footer), image->size);
+    for (size_t i = 0; i < sizeof(patches) / sizeof(patches[0]); i++)
+        apply(image, &patches[i]);
+}
+
 /* ---- The kinds ----------------------------------------------------------------------------------------------- */
 
 #define P(...)                                                                                                         \
@@ -390,6 +405,7 @@ static const struct hostile_kind kinds[] = {
     {"BAT: child, block past the end", WITHHELD, CHILD, P(BAT, 1, 4, 0x100000), NULL},
     {"BAT: child, block over the header", WITHHELD, CHILD, P(BAT, 1, 4, 1), NULL},
     {"BAT: child, two entries, one block", FAULTY, CHILD, P(BAT_NEAR, 1, 0, 0), NULL},
+    {"BAT: 16 Mi entries of zero, in a hole", WITHHELD, DYNAMIC, {{0}}, bat_in_hole},
     {"BAT: 8160 entries of 256 MiB, one block", FAULTY, DYNAMIC, {{0}}, one_block_for_all},
 
     {"child: of another parent", ORPHAN, CHILD, P(HEAD, 40, 8, 0x1122334455667788), NULL},

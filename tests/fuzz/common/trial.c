@@ -177,12 +177,39 @@ static void try_alone(const struct scene *scene)
     test_equal(vdisk_close(disk), 0);
 }
 
+static void look_at_step(void *arg, const struct vdisk_fault *step)
+{
+    (void)arg;
+    test_true((step->severity == VDISK_MEND || step->severity == VDISK_REFUSE) && step->code && step->text);
+}
+
+/* readable: the guest has seen it. */
+static void try_repair(const struct scene *scene, struct memory *image, struct guest *guest, bool readable, bool clean)
+{
+    struct vdisk_open_options options = {.format = scene->format, .log = {print, NULL}};
+    struct memory *copy = memory_over(image);
+    int err;
+
+    memory_name(0, scene->name[0], copy);
+    messages_clear(&messages);
+    err = vdisk_repair(scene->name[0], &options, 0, NULL, look_at_step, NULL);
+    if (err && messages.count[VDISK_ERROR] == 0)
+        test_fail("cannot be repaired (%s) and does not say why", strerror(-err));
+    guest->must = true;
+    if (readable && try_read(scene, guest, clean))
+        test_fail("could be read, was repaired, and cannot be read: %s", messages.first);
+    if (check_disk(scene, 0) && clean)
+        test_fail("was clean, was repaired, and is not clean: %s", messages.fault);
+    memory_name(0, scene->name[0], image);
+    memory_free(copy);
+}
+
 int trial_run(const uint8_t *input, size_t size, unsigned what)
 {
     struct memory *image[SCENE_FILES];
     const struct scene *scene = scene_lay(input, size, image);
     struct guest guest;
-    bool clean = what & TRIAL_CHECK;
+    bool clean = what & TRIAL_CHECK, readable = false;
     int err;
 
     if (!scene)
@@ -198,9 +225,12 @@ int trial_run(const uint8_t *input, size_t size, unsigned what)
         err = try_read(scene, &guest, clean);
         if (err && clean)
             try_alone(scene);
-        count.opened += !err;
+        readable = !err;
+        count.opened += readable;
         clean = clean && !err;
     }
+    if (what & TRIAL_REPAIR)
+        try_repair(scene, image[0], &guest, readable, clean);
     if (what & TRIAL_WRITE)
         try_copy(scene, image[0], &guest, clean);
     scene_clear(scene, image);

@@ -12,6 +12,7 @@
 #define TRIAL_CHECK 0x1u /* vdisk_check */
 #define TRIAL_READ 0x2u  /* open for reading: info, map, reads */
 #define TRIAL_WRITE 0x4u /* open for writing on a copy: a guest's work, then all of it again */
+#define TRIAL_REPAIR 0x8u /* repair of a copy: nothing that could be read reads otherwise */
 
 /* Lays the input and tries it. The result is what LLVMFuzzerTestOneInput returns. */
 int trial_run(const uint8_t *input, size_t size, unsigned what);

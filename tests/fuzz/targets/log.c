@@ -2,4 +2,4 @@
 /* The log of VHDX: replay in memory and in the file. */
 #include "tests/fuzz/common/target.h"
 
-FUZZ_TARGET(TRIAL_CHECK | TRIAL_READ | TRIAL_WRITE, images_add_logs())
+FUZZ_TARGET(TRIAL_CHECK | TRIAL_READ | TRIAL_WRITE | TRIAL_REPAIR, images_add_logs())
