@@ -11,8 +11,8 @@
 #   make lint       cppcheck, shellcheck, man pages
 #   make install    DESTDIR and PREFIX are honoured
 #
-# A .c file in disk/, vhd/, vhdx/, odx/ or replica/ is part of the library by standing there, one in cli/ is part of the
-# program, one in fuse/ of vdisk-fuse, one in nbd/ of the plugin for nbdkit, and each tests/<dir>/<name>.c is one test program. Everything made goes to build/, one folder a variant.
+# A .c file in disk/, vhd/, vhdx/, odx/ or replica/ is part of the library by standing there, one in vmm/ or scsi/ of the
+# monitor, one in cli/ of the program, one in fuse/ of vdisk-fuse, one in nbd/ of the plugin for nbdkit, and each tests/<dir>/<name>.c is one test program. Everything made goes to build/, one folder a variant.
 
 VERSION  := 0.1.0
 SOVERSION := 0
@@ -58,6 +58,7 @@ LIB_SRC  := $(sort $(wildcard disk/*.c vhd/*.c vhdx/*.c odx/*.c replica/*.c lib/
 CLI_SRC  := $(sort $(wildcard cli/*.c))
 FUSE_SRC := $(sort $(wildcard fuse/*.c))
 NBD_SRC  := $(sort $(wildcard nbd/*.c))
+VMM_SRC  := $(sort $(wildcard vmm/*.c scsi/*.c))
 TEST_SRC := $(sort $(wildcard tests/*/*.c))
 TEST_AID := $(sort $(wildcard tests/*.c))   # shared by all test programs
 
@@ -65,6 +66,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
 FUSE_OBJ := $(FUSE_SRC:%.c=$(BUILD)/%.o)
 NBD_OBJ  := $(NBD_SRC:%.c=$(BUILD)/%.o)
+VMM_OBJ  := $(VMM_SRC:%.c=$(BUILD)/%.o)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 AID_OBJ  := $(TEST_AID:%.c=$(BUILD)/%.o)
 MAN      := $(wildcard man/*.1)
@@ -78,6 +80,8 @@ FUZZ_WRAP := file_open uuid_generate uuid_generate_random worker_give
 SONAME := libvdisk.so.$(SOVERSION)
 SHARED := $(BUILD)/$(SONAME)
 STATIC := $(BUILD)/libvdisk.a
+# The monitor without its program: hv and the tests link with it.
+VMM := $(BUILD)/libvmm.a
 
 # The exporters are made where what they stand on is installed; nbdkit loads no instrumented plugin.
 FUSE_BIN := $(if $(FUSE_LIBS),$(BUILD)/vdisk-fuse)
@@ -91,7 +95,7 @@ NBD_BIN  := $(if $(SANITIZE),,$(if $(shell pkg-config --exists nbdkit && echo ye
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$@')
 
-all: $(BUILD)/vdisk $(SHARED) $(STATIC) $(FUSE_BIN) $(NBD_BIN)
+all: $(BUILD)/vdisk $(SHARED) $(STATIC) $(VMM) $(FUSE_BIN) $(NBD_BIN)
 
 $(BUILD)/vdisk: $(CLI_OBJ) $(SHARED)
 	$(call say,LINK)
@@ -117,6 +121,11 @@ $(STATIC): $(LIB_OBJ)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(LIB_OBJ)
 
+$(VMM): $(VMM_OBJ)
+	$(call say,AR)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(VMM_OBJ)
+
 # The compiler and its flags: objects are made again when they change.
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
@@ -129,9 +138,9 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 tests: $(TEST_BIN)
 
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(AID_OBJ) $(STATIC)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(AID_OBJ) $(STATIC) $(VMM)
 	$(call say,LINK)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(AID_OBJ) $(STATIC) $(TEST_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(AID_OBJ) $(VMM) $(STATIC) $(TEST_LIBS)
 
 # The test of memory that runs out has a library whose calls for memory and threads are the test's.
 SCARCE := malloc calloc realloc aligned_alloc strdup asprintf pthread_create
@@ -153,7 +162,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/targets/%.o $(FUZZ_AID:%.c=$(BUILD)/%.o) $(
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(FUZZ_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIB_LIBS)
 
 -include $(FUZZ_SRC:%.c=$(BUILD)/%.d) $(FUZZ_AID:%.c=$(BUILD)/%.d)
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(FUSE_OBJ:.o=.d) $(NBD_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d) $(AID_OBJ:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(FUSE_OBJ:.o=.d) $(NBD_OBJ:.o=.d) $(VMM_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d) $(AID_OBJ:.o=.d)
 
 # ---- What is done with it ----
 

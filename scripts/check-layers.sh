@@ -35,10 +35,10 @@ check() {
     allow lib disk/ vhd/ vhdx/ odx/ replica/
     allow cli disk/vdisk.h
     allow fuse disk/vdisk.h disk/mutant.h
-    allow scsi disk/vdisk.h
+    allow scsi disk/vdisk.h disk/endian.h disk/mutant.h
     allow nbd disk/vdisk.h disk/mutant.h
     allow iscsi disk/vdisk.h scsi/
-    allow vmm disk/vdisk.h scsi/
+    allow vmm disk/vdisk.h disk/endian.h disk/mutant.h scsi/
     allow vswitch -
 }
 

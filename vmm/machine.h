@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One machine, one process: an i440FX and PIIX chassis with virtio devices, on KVM.
+ *
+ * machine->lock is held around everything that emulates: the callbacks of the buses (vCPU threads) and of the main loop.
+ * I/O threads have queues of their own and never take it.
+ */
+#ifndef VMM_MACHINE_H
+#define VMM_MACHINE_H
+
+#include <pthread.h>
+
+#include "bus.h"
+#include "disk/vdisk.h"
+#include "irq.h"
+#include "loop.h"
+#include "memory.h"
+#include "pci.h"
+
+#define MACHINE_CPUS_MAX 64u
+#define MACHINE_DISKS_MAX 64u
+#define MACHINE_NICS_MAX 8u
+
+enum machine_disk_bus { MACHINE_VIRTIO, MACHINE_SCSI, MACHINE_IDE };
+
+/* A disk is opened by the caller, who closes it after the machine. */
+struct machine_disk {
+    struct vdisk *disk;
+    enum machine_disk_bus bus;
+    bool readonly;
+    unsigned queues;      /* 0: one a vCPU, at most 4 */
+    char serial[21];      /* "": made from its place */
+    uint64_t iops, bytes_per_second; /* 0: no limit */
+};
+
+enum machine_nic_backend { MACHINE_USER, MACHINE_TAP };
+
+struct machine_nic {
+    enum machine_nic_backend backend;
+    char tap[16];
+    const char *forward; /* USER: "tcp:8080:80[,...]" or NULL */
+    uint8_t mac[6];      /* all zero: made from the machine's name */
+    unsigned queues;     /* pairs; 0: one */
+};
+
+struct machine_options {
+    const char *name;
+    uint64_t memory;
+    unsigned cpus;
+    const char *kernel, *initrd, *append; /* kernel NULL: SeaBIOS */
+    const char *firmware;                 /* NULL: where the package seabios has it */
+    const char *boot;                     /* "disk,net" */
+    const char *serial;                   /* "stdio", "none", "file=PATH", "unix=PATH" */
+    struct machine_disk disk[MACHINE_DISKS_MAX];
+    unsigned disk_count;
+    struct machine_nic nic[MACHINE_NICS_MAX];
+    unsigned nic_count;
+    struct vdisk_log log;
+};
+
+/* Why a machine has stopped. */
+enum machine_end {
+    MACHINE_RUNS,
+    MACHINE_POWERED_OFF, /* by the guest */
+    MACHINE_KILLED,      /* by the user */
+    MACHINE_PANICKED,    /* pvpanic */
+    MACHINE_CRASHED,     /* a triple fault where no reset is wanted, or a KVM error */
+};
+
+struct machine;
+
+/* What every device that is opened leaves with the machine: how it is closed, and what of it is to be saved. The struct is
+ * the device's. */
+struct machine_part {
+    const char *name;
+    void (*close)(void *owner); /* NULL: nothing to do */
+    void *owner;
+    void *state; /* one plain struct, no pointers */
+    size_t state_size;
+    struct machine_part *next;
+};
+
+struct cpu;
+struct chipset;
+
+struct machine {
+    const struct machine_options *options;
+    int kvm, vm; /* descriptors */
+    pthread_mutex_t lock;
+    struct memory memory;
+    struct bus pio, mmio;
+    struct irq irq;
+    struct pci pci;
+    struct loop loop; /* main */
+    struct chipset *chipset;
+    struct cpu *cpu[MACHINE_CPUS_MAX];
+    struct machine_part *parts; /* the last opened first: closed in this order */
+    enum machine_end end;       /* under lock */
+};
+
+/* Says "<name>: <text>"; any thread. machine_error returns error. */
+void machine_say(struct machine *machine, enum vdisk_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+int machine_error(struct machine *machine, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Called once by each device while the machine is opened. */
+void machine_part_add(struct machine *machine, struct machine_part *part);
+
+/* From any callback: the machine stops, or starts again from its firmware, once the callback has returned. */
+void machine_stop(struct machine *machine, enum machine_end end);
+void machine_reset(struct machine *machine);
+
+#endif
