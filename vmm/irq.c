@@ -35,7 +35,8 @@ static void level_tell(struct irq *irq, unsigned gsi, bool level)
 {
     struct kvm_irq_level line = {.irq = gsi, .level = level};
 
-    ioctl(irq->vm, KVM_IRQ_LINE, &line);
+    if (irq->vm >= 0)
+        ioctl(irq->vm, KVM_IRQ_LINE, &line);
 }
 
 void irq_line_set(struct irq_line *line, bool level)
@@ -94,7 +95,7 @@ static int routes_tell(struct irq *irq)
                                                                 .data = message->data}};
     }
     routes->header.nr = (uint32_t)(entry - routes->entry);
-    err = ioctl(irq->vm, KVM_SET_GSI_ROUTING, routes) < 0 ? -errno : 0;
+    err = irq->vm >= 0 && ioctl(irq->vm, KVM_SET_GSI_ROUTING, routes) < 0 ? -errno : 0;
     free(routes);
     return err;
 }
@@ -103,7 +104,7 @@ static int irqfd_tell(struct irq_message *message, uint32_t flags)
 {
     struct kvm_irqfd irqfd = {.fd = (uint32_t)message->eventfd, .gsi = message->gsi, .flags = flags};
 
-    return ioctl(message->irq->vm, KVM_IRQFD, &irqfd) < 0 ? -errno : 0;
+    return message->irq->vm >= 0 && ioctl(message->irq->vm, KVM_IRQFD, &irqfd) < 0 ? -errno : 0;
 }
 
 int irq_message_open(struct irq *irq, struct irq_message *message)

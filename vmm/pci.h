@@ -20,6 +20,9 @@
 #define PCI_BARS 6u
 #define PCI_MSIX_MAX 72u /* vectors of one device */
 
+#define PCI_IO_START 0xc000u
+#define PCI_MEMORY_END 0xfec00000u /* the IOAPIC, the local APIC and the firmware follow */
+
 #define PCI_DEVFN(slot, function) ((uint8_t)((slot) << 3 | (function)))
 
 struct machine;
@@ -36,10 +39,15 @@ struct pci_msix_entry {
     uint32_t address_low, address_high, data, control;
 };
 
+#define PCI_MSIX_WORDS ((PCI_MSIX_MAX + 63) / 64)
+
 struct pci_msix {
     unsigned count; /* 0: the device has none */
     uint8_t capability;
+    uint16_t flags; /* of the capability, as last seen */
     uint32_t table, pending; /* offsets in its BAR */
+    _Atomic bool enabled;
+    _Atomic uint64_t blocked[PCI_MSIX_WORDS]; /* vectors that are masked: what fires is kept pending */
     struct irq_message message[PCI_MSIX_MAX];
 };
 
@@ -47,7 +55,7 @@ struct pci_msix {
 struct pci_state {
     uint8_t config[256];
     struct pci_msix_entry msix[PCI_MSIX_MAX];
-    _Atomic uint64_t msix_pending[(PCI_MSIX_MAX + 63) / 64];
+    _Atomic uint64_t msix_pending[PCI_MSIX_WORDS];
 };
 
 struct pci_device {
@@ -66,12 +74,13 @@ struct pci_device {
 };
 
 struct pci {
+    struct machine *machine; /* for the reset control register */
     struct bus *pio, *mmio;
     struct irq *irq;
     uint32_t address; /* CF8 */
     struct bus_range address_ports, data_ports;
     struct pci_device *device[256]; /* by devfn, bus 0 */
-    uint32_t io_next, memory_next, memory_end; /* where the next BAR is placed */
+    uint32_t io_next, memory_next; /* where the next BAR is placed */
 };
 
 struct pci_id {
@@ -79,7 +88,9 @@ struct pci_id {
     uint8_t class, subclass, interface, revision;
 };
 
-int pci_open(struct pci *pci, struct bus *pio, struct bus *mmio, struct irq *irq, uint32_t memory_start);
+/* memory_start: of the window for memory BARs, which ends at PCI_MEMORY_END. machine is NULL in tests. */
+int pci_open(struct pci *pci, struct machine *machine, struct bus *pio, struct bus *mmio, struct irq *irq,
+             uint32_t memory_start);
 void pci_close(struct pci *pci);
 void pci_reset(struct pci *pci); /* every device, as by the RST# line */
 
@@ -103,11 +114,11 @@ bool pci_msix_enabled(const struct pci_device *device);
 
 #define PCI_ANYWHERE 0xffu /* the next free slot */
 
-/* INTx (pin A) where the device asked for it by pci_intx_add. -ENOSPC: the bus is full. The device is unplugged before it
+/* -ENOSPC: the bus is full. The device is unplugged before it
  * is freed. */
 int pci_plug(struct pci *pci, struct pci_device *device, uint8_t devfn);
 void pci_unplug(struct pci_device *device);
-void pci_intx_add(struct pci_device *device);
+void pci_intx_add(struct pci_device *device); /* before it is plugged */
 
 /* Any thread. A vector beyond the table, or with MSI-X off, is nothing; one that is masked is kept pending. */
 void pci_msix_fire(struct pci_device *device, unsigned vector);

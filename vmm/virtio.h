@@ -42,10 +42,29 @@ struct virtio_chain {
 /* What a saved machine holds of a queue. */
 struct virtio_queue_state {
     uint16_t size; /* a power of two, at most VIRTIO_QUEUE_SIZE */
-    uint16_t vector;
+    _Atomic uint16_t vector;
     bool enabled;
-    uint16_t avail_next, used_next, used_signaled;
+    uint16_t avail_next, used_next; /* free-running: what was popped and pushed */
+    uint16_t used_signaled;         /* used_next when the driver was last told */
     uint64_t descriptors, avail, used; /* guest-physical */
+};
+
+/* The rings as the guest lays them out ([VIRTIO] 2.7.5, 2.7.6, 2.7.8); x86 is little-endian. */
+struct virtio_descriptor {
+    uint64_t address;
+    uint32_t length;
+    uint16_t flags, next;
+};
+
+struct virtio_avail {
+    uint16_t flags, index, ring[]; /* used_event follows the ring */
+};
+
+struct virtio_used {
+    uint16_t flags, index;
+    struct {
+        uint32_t id, length;
+    } ring[]; /* avail_event follows the ring */
 };
 
 struct virtio_queue {
@@ -54,9 +73,12 @@ struct virtio_queue {
     struct loop *loop; /* where kick runs; NULL: the machine's main loop */
     struct virtio_queue_state state;
     struct loop_source kick; /* the ioeventfd */
+    uint64_t kick_address;   /* where KVM has it; 0: nowhere */
     bool active;             /* between activate and reset */
     bool broken;             /* the driver broke the rules; nothing is popped any more */
-    void *descriptors, *avail, *used; /* of state, checked and mapped at activation */
+    struct virtio_descriptor *descriptors; /* where state says, checked at activation */
+    struct virtio_avail *avail;
+    struct virtio_used *used;
 };
 
 struct virtio_ops {
@@ -74,10 +96,10 @@ struct virtio_ops {
 };
 
 struct virtio_state {
-    uint8_t status;
-    uint8_t generation;   /* of config */
-    _Atomic uint8_t isr;
-    uint16_t config_vector, queue_select;
+    _Atomic uint8_t status, isr;
+    uint8_t generation; /* of config */
+    _Atomic uint16_t config_vector;
+    uint16_t queue_select;
     uint32_t device_feature_select, driver_feature_select;
     uint64_t features; /* what the driver took */
 };
@@ -109,7 +131,7 @@ struct virtio_description {
     const struct virtio_ops *ops;
 };
 
-/* Plugs the device in. The caller may then set queue[i].loop. Close: after the vCPUs have stopped; stops the queues. */
+/* Plugs the device in. The caller may then set queue[i].loop. machine may be NULL in tests, with memory and loops set. Close: after the vCPUs have stopped; stops the queues. */
 int virtio_open(struct virtio_device *device, struct machine *machine, const struct virtio_description *description);
 void virtio_close(struct virtio_device *device);
 
@@ -138,6 +160,10 @@ void virtio_queue_signal(struct virtio_queue *queue);
 
 /* The request breaks the device's own rules beyond repair (no room for an answer). */
 void virtio_queue_break(struct virtio_queue *queue, const char *why);
+
+/* What the transport calls: maps the rings (-EFAULT: they are not in memory, or not aligned), and tells the driver. */
+int virtio_queue_map(struct virtio_queue *queue);
+void virtio_interrupt(struct virtio_device *device, uint16_t vector, uint8_t isr);
 
 /* ---- Lists of memory ---- */
 

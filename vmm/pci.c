@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Configuration space and the placing of BARs; msix.c has the interrupts. [PCI] is the PCI Local Bus Specification 3.0. */
+#include <assert.h>
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <string.h>
+
+#include "machine.h"
+#include "msix.h"
+#include "pci.h"
+
+#define CONFIG_ADDRESS 0xcf8
+#define CONFIG_DATA 0xcfc
+#define RESET_CONTROL 1u /* CF9, inside the address register's ports */
+#define ENABLED 0x80000000u
+
+uint32_t pci_get(const struct pci_device *device, unsigned offset, unsigned size)
+{
+    uint32_t value = 0;
+
+    assert(offset + size <= sizeof(device->state.config) && size <= 4);
+    memcpy(&value, device->state.config + offset, size);
+    return value;
+}
+
+void pci_set(struct pci_device *device, unsigned offset, unsigned size, uint32_t value)
+{
+    assert(offset + size <= sizeof(device->state.config) && size <= 4);
+    memcpy(device->state.config + offset, &value, size);
+    memcpy(device->initial + offset, &value, size);
+}
+
+void pci_allow(struct pci_device *device, unsigned offset, unsigned size, uint32_t mask)
+{
+    assert(offset + size <= sizeof(device->writable) && size <= 4);
+    memcpy(device->writable + offset, &mask, size);
+}
+
+bool pci_master(const struct pci_device *device)
+{
+    return (pci_get(device, PCI_COMMAND, 2) & PCI_COMMAND_MASTER) != 0;
+}
+
+/* SeaBIOS programs the PIIX's links to 10, 10, 11, 11 and counts slots from 1; the DSDT says the same. */
+unsigned pci_slot_gsi(unsigned slot)
+{
+    return ((slot - 1) & 3) < 2 ? 10 : 11;
+}
+
+/* ---- Base address registers ---- */
+
+static uint64_t bar_address(const struct pci_device *device, unsigned index)
+{
+    const struct pci_bar *bar = &device->bar[index];
+    uint16_t command = (uint16_t)pci_get(device, PCI_COMMAND, 2);
+    uint32_t value = pci_get(device, PCI_BASE_ADDRESS_0 + 4 * index, 4);
+    uint64_t address = value & ~(uint32_t)(bar->range.size - 1);
+
+    if (!(command & (bar->io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY)))
+        return 0;
+    return bar->io ? address & 0xffff : address;
+}
+
+/* A BAR that would cover another device is not answered, until it or the other one moves. */
+static void bars_place(struct pci_device *device)
+{
+    for (unsigned i = 0; i < PCI_BARS; i++) {
+        struct pci_bar *bar = &device->bar[i];
+        struct bus *bus = bar->io ? device->pci->pio : device->pci->mmio;
+        uint64_t address = bar->range.size > 0 ? bar_address(device, i) : 0;
+
+        if (bar->mapped && bar->range.start == address)
+            continue;
+        if (bar->mapped)
+            bus_remove(bus, &bar->range);
+        bar->mapped = false;
+        if (address == 0)
+            continue;
+        bar->range.start = address;
+        bar->mapped = bus_add(bus, &bar->range) == 0;
+    }
+}
+
+void pci_bar_add(struct pci_device *device, unsigned index, bool io, const struct bus_range *range)
+{
+    struct pci_bar *bar = &device->bar[index];
+    unsigned at = PCI_BASE_ADDRESS_0 + 4 * index;
+
+    assert(index < PCI_BARS && range->size >= 16 && (range->size & (range->size - 1)) == 0);
+    *bar = (struct pci_bar){.range = *range, .io = io};
+    pci_set(device, at, 4, io ? PCI_BASE_ADDRESS_SPACE_IO : 0);
+    pci_allow(device, at, 4, ~(uint32_t)(range->size - 1) & (io ? 0xffff : UINT32_MAX));
+}
+
+/* An address for each BAR, as a firmware would give it. */
+static int bars_allocate(struct pci *pci, struct pci_device *device)
+{
+    for (unsigned i = 0; i < PCI_BARS; i++) {
+        struct pci_bar *bar = &device->bar[i];
+        uint32_t size = (uint32_t)bar->range.size, *next = bar->io ? &pci->io_next : &pci->memory_next;
+        uint32_t start = size > 0 ? (*next + size - 1) & ~(size - 1) : 0;
+        unsigned at = PCI_BASE_ADDRESS_0 + 4 * i;
+
+        if (size == 0 || pci_get(device, at, 4) & ~15u)
+            continue;
+        if (start + size > (bar->io ? 0x10000 : PCI_MEMORY_END))
+            return -ENOSPC;
+        *next = start + size;
+        pci_set(device, at, 4, pci_get(device, at, 4) | start);
+    }
+    return 0;
+}
+
+/* ---- Devices ---- */
+
+void pci_device_init(struct pci_device *device, const char *name, const struct pci_id *id)
+{
+    memset(device, 0, sizeof(*device));
+    device->name = name;
+    device->capability_end = 0x40;
+    pci_set(device, PCI_VENDOR_ID, 2, id->vendor);
+    pci_set(device, PCI_DEVICE_ID, 2, id->device);
+    pci_set(device, PCI_REVISION_ID, 1, id->revision);
+    pci_set(device, PCI_CLASS_PROG, 1, id->interface);
+    pci_set(device, PCI_CLASS_DEVICE, 2, (uint32_t)id->class << 8 | id->subclass);
+    pci_set(device, PCI_SUBSYSTEM_VENDOR_ID, 2, id->subsystem_vendor);
+    pci_set(device, PCI_SUBSYSTEM_ID, 2, id->subsystem);
+    pci_allow(device, PCI_COMMAND, 2,
+              PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
+    pci_allow(device, PCI_CACHE_LINE_SIZE, 2, 0xffff);
+    pci_allow(device, PCI_INTERRUPT_LINE, 1, 0xff);
+}
+
+uint8_t pci_capability_add(struct pci_device *device, uint8_t id, uint8_t length)
+{
+    uint8_t at = device->capability_end;
+
+    assert(at + length <= 0x100);
+    device->capability_end = (uint8_t)((at + length + 3) & ~3);
+    pci_set(device, at + PCI_CAP_LIST_ID, 1, id);
+    pci_set(device, at + PCI_CAP_LIST_NEXT, 1, pci_get(device, PCI_CAPABILITY_LIST, 1));
+    pci_set(device, PCI_CAPABILITY_LIST, 1, at);
+    pci_set(device, PCI_STATUS, 2, pci_get(device, PCI_STATUS, 2) | PCI_STATUS_CAP_LIST);
+    return at;
+}
+
+void pci_intx_add(struct pci_device *device)
+{
+    pci_set(device, PCI_INTERRUPT_PIN, 1, 1);
+}
+
+static int free_slot(const struct pci *pci)
+{
+    for (unsigned slot = 2; slot < PCI_SLOTS; slot++)
+        if (!pci->device[PCI_DEVFN(slot, 0)])
+            return (int)slot;
+    return -ENOSPC;
+}
+
+int pci_plug(struct pci *pci, struct pci_device *device, uint8_t devfn)
+{
+    int slot, err;
+
+    if (devfn == PCI_ANYWHERE) {
+        slot = free_slot(pci);
+        if (slot < 0)
+            return slot;
+        devfn = PCI_DEVFN(slot, 0);
+    }
+    assert(!pci->device[devfn]);
+    device->pci = pci;
+    device->devfn = devfn;
+    device->intx = (struct irq_line){.irq = pci->irq, .gsi = pci_slot_gsi(devfn >> 3)};
+    if (pci_get(device, PCI_INTERRUPT_PIN, 1))
+        pci_set(device, PCI_INTERRUPT_LINE, 1, device->intx.gsi);
+    err = bars_allocate(pci, device);
+    if (err == 0)
+        err = msix_open(device);
+    if (err < 0)
+        return err;
+    pci->device[devfn] = device;
+    bars_place(device);
+    return 0;
+}
+
+void pci_unplug(struct pci_device *device)
+{
+    pci_set(device, PCI_COMMAND, 2, 0);
+    bars_place(device);
+    irq_line_set(&device->intx, false);
+    msix_close(device);
+    device->pci->device[device->devfn] = NULL;
+}
+
+void pci_intx_set(struct pci_device *device, bool level)
+{
+    irq_line_set(&device->intx, level && !(pci_get(device, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE));
+}
+
+/* ---- What the guest sees ---- */
+
+static struct pci_device *addressed(const struct pci *pci)
+{
+    bool bus_0 = (pci->address & ENABLED) && (pci->address >> 16 & 0xff) == 0;
+
+    return bus_0 ? pci->device[pci->address >> 8 & 0xff] : NULL;
+}
+
+static void config_write(struct pci_device *device, unsigned offset, unsigned size, uint32_t value)
+{
+    for (unsigned i = 0; i < size; i++) {
+        uint8_t mask = device->writable[offset + i];
+        uint8_t *byte = &device->state.config[offset + i];
+
+        *byte = (uint8_t)((*byte & ~mask) | ((value >> 8 * i) & mask));
+    }
+    bars_place(device);
+    msix_config_written(device);
+    if (device->config_written)
+        device->config_written(device, offset, size);
+}
+
+static uint64_t data_read(void *owner, uint64_t port, unsigned size)
+{
+    struct pci *pci = owner;
+    struct pci_device *device = addressed(pci);
+
+    return device ? pci_get(device, (pci->address & 0xfc) + (unsigned)port, size) : UINT64_MAX;
+}
+
+static void data_write(void *owner, uint64_t port, unsigned size, uint64_t value)
+{
+    struct pci *pci = owner;
+    struct pci_device *device = addressed(pci);
+
+    if (device)
+        config_write(device, (pci->address & 0xfc) + (unsigned)port, size, (uint32_t)value);
+}
+
+static uint64_t address_read(void *owner, uint64_t port, unsigned size)
+{
+    const struct pci *pci = owner;
+
+    return port == 0 && size == 4 ? pci->address : UINT64_MAX;
+}
+
+/* CF8 is a register of 32 bits; a byte at CF9 is the PIIX3's reset control, whose bit 2 resets. */
+static void address_write(void *owner, uint64_t port, unsigned size, uint64_t value)
+{
+    struct pci *pci = owner;
+
+    if (port == 0 && size == 4)
+        pci->address = (uint32_t)value;
+    else if (port == RESET_CONTROL && size == 1 && (value & 4) && pci->machine)
+        machine_reset(pci->machine);
+}
+
+int pci_open(struct pci *pci, struct machine *machine, struct bus *pio, struct bus *mmio, struct irq *irq,
+             uint32_t memory_start)
+{
+    int err;
+
+    memset(pci, 0, sizeof(*pci));
+    pci->machine = machine;
+    pci->pio = pio;
+    pci->mmio = mmio;
+    pci->irq = irq;
+    pci->io_next = PCI_IO_START;
+    pci->memory_next = memory_start;
+    pci->address_ports = (struct bus_range){CONFIG_ADDRESS, 4, pci, address_read, address_write};
+    pci->data_ports = (struct bus_range){CONFIG_DATA, 4, pci, data_read, data_write};
+    err = bus_add(pio, &pci->address_ports);
+    return err < 0 ? err : bus_add(pio, &pci->data_ports);
+}
+
+void pci_close(struct pci *pci)
+{
+    bus_remove(pci->pio, &pci->address_ports);
+    bus_remove(pci->pio, &pci->data_ports);
+}
+
+void pci_reset(struct pci *pci)
+{
+    pci->address = 0;
+    for (unsigned i = 0; i < 256; i++) {
+        struct pci_device *device = pci->device[i];
+
+        if (!device)
+            continue;
+        if (device->reset)
+            device->reset(device);
+        memcpy(device->state.config, device->initial, sizeof(device->initial));
+        irq_line_set(&device->intx, false);
+        msix_reset(device);
+        bars_place(device);
+        if (device->config_written)
+            device->config_written(device, 0, sizeof(device->initial));
+    }
+}

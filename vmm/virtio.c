@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The virtio-pci transport ([VIRTIO] 4.1): one memory BAR with all of the registers, a page each, and the MSI-X table. A
+ * notification is an ioeventfd of its own for each queue, so that it wakes the queue's thread without leaving the kernel.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <linux/kvm.h>
+#include <linux/pci_regs.h>
+#include <linux/virtio_pci.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "machine.h"
+#include "virtio.h"
+
+#define BAR 0u
+#define BAR_SIZE 0x8000u
+#define COMMON 0x0000u
+#define ISR 0x1000u
+#define CONFIG 0x2000u
+#define NOTIFY 0x3000u
+#define MSIX_TABLE 0x4000u
+#define MSIX_PENDING 0x5000u
+#define PAGE 0x1000u
+#define NOTIFY_STEP 4u /* one address a queue */
+
+#define PCI_VENDOR_VIRTIO 0x1af4
+#define PCI_DEVICE_VIRTIO 0x1040 /* and the virtio device's id */
+
+#define STATUS_FEATURES_OK 8u
+#define STATUS_DRIVER_OK 4u
+#define STATUS_NEEDS_RESET 0x40u
+#define ISR_QUEUE 1u
+#define ISR_CONFIG 2u
+#define NO_VECTOR 0xffffu
+
+/* ---- Interrupts ---- */
+
+void virtio_interrupt(struct virtio_device *device, uint16_t vector, uint8_t isr)
+{
+    if (pci_msix_enabled(&device->pci)) {
+        pci_msix_fire(&device->pci, vector);
+        return;
+    }
+    atomic_fetch_or(&device->state.isr, isr);
+    pci_intx_set(&device->pci, true);
+}
+
+void virtio_config_changed(struct virtio_device *device)
+{
+    device->state.generation++;
+    if (device->active)
+        virtio_interrupt(device, device->state.config_vector, ISR_CONFIG);
+}
+
+/* ---- Queues: the kick ---- */
+
+static void kicked(struct loop_source *source, uint32_t events)
+{
+    struct virtio_queue *queue = source->owner;
+
+    (void)events;
+    loop_timer_clear(source);
+    if (queue->active)
+        queue->device->ops->kick(queue);
+}
+
+static void kick(struct virtio_queue *queue)
+{
+    uint64_t one = 1;
+    ssize_t wrote = write(queue->kick.fd, &one, sizeof(one));
+
+    (void)wrote; /* EAGAIN: it is kicked already */
+}
+
+static void ioeventfd_tell(struct virtio_queue *queue, uint64_t address, uint32_t flags)
+{
+    struct kvm_ioeventfd event = {.addr = address, .fd = queue->kick.fd, .flags = flags};
+
+    if (queue->device->machine)
+        ioctl(queue->device->machine->vm, KVM_IOEVENTFD, &event);
+}
+
+/* The ioeventfds follow the BAR. Without one (KVM ran out of them) the write comes to bar_write. */
+static void kicks_place(struct virtio_device *device)
+{
+    const struct pci_bar *bar = &device->pci.bar[BAR];
+
+    for (unsigned i = 0; i < device->queue_count; i++) {
+        struct virtio_queue *queue = &device->queue[i];
+        uint64_t address = bar->mapped ? bar->range.start + NOTIFY + i * NOTIFY_STEP : 0;
+
+        if (queue->kick_address == address)
+            continue;
+        if (queue->kick_address)
+            ioeventfd_tell(queue, queue->kick_address, KVM_IOEVENTFD_FLAG_DEASSIGN);
+        if (address)
+            ioeventfd_tell(queue, address, 0);
+        queue->kick_address = address;
+    }
+}
+
+static void config_written(struct pci_device *pci, unsigned offset, unsigned size)
+{
+    (void)offset;
+    (void)size;
+    kicks_place((struct virtio_device *)pci);
+}
+
+/* ---- Activation and reset ---- */
+
+static void queue_stop(void *owner)
+{
+    struct virtio_queue *queue = owner;
+
+    loop_remove(queue->loop, &queue->kick);
+    queue->active = false;
+}
+
+static void queue_state_clear(struct virtio_queue *queue)
+{
+    queue->state = (struct virtio_queue_state){.size = VIRTIO_QUEUE_SIZE, .vector = NO_VECTOR};
+    queue->broken = false;
+    queue->descriptors = NULL;
+    queue->avail = NULL;
+    queue->used = NULL;
+}
+
+/* No kick comes any more and what completes is not shown any more; then the device waits for what is in flight, since that
+ * still goes to the guest's memory; then the rings go. */
+static void device_reset(struct virtio_device *device)
+{
+    if (device->active) {
+        for (unsigned i = 0; i < device->queue_count; i++)
+            if (device->queue[i].state.enabled)
+                loop_call(device->queue[i].loop, queue_stop, &device->queue[i]);
+        if (device->ops->reset)
+            device->ops->reset(device);
+    }
+    device->active = false;
+    for (unsigned i = 0; i < device->queue_count; i++)
+        queue_state_clear(&device->queue[i]);
+    memset(&device->state, 0, sizeof(device->state));
+    device->state.config_vector = NO_VECTOR;
+    pci_intx_set(&device->pci, false);
+}
+
+static void reset(struct pci_device *pci)
+{
+    device_reset((struct virtio_device *)pci);
+}
+
+static void device_activate(struct virtio_device *device)
+{
+    device->active = true;
+    for (unsigned i = 0; i < device->queue_count; i++) {
+        struct virtio_queue *queue = &device->queue[i];
+
+        if (!queue->loop)
+            queue->loop = &device->machine->loop;
+        if (queue->state.enabled && virtio_queue_map(queue) < 0) {
+            queue->state.enabled = false;
+            virtio_queue_break(queue, "its rings are not in memory");
+        }
+    }
+    if (device->ops->activate)
+        device->ops->activate(device);
+    for (unsigned i = 0; i < device->queue_count; i++) {
+        struct virtio_queue *queue = &device->queue[i];
+
+        if (!queue->state.enabled)
+            continue;
+        queue->active = true;
+        if (loop_add(queue->loop, &queue->kick, EPOLLIN) < 0)
+            virtio_queue_break(queue, "no memory for its event");
+        kick(queue); /* what was made available before anybody listened */
+    }
+}
+
+static void status_write(struct virtio_device *device, uint8_t value)
+{
+    struct virtio_state *state = &device->state;
+    uint8_t added = value & (uint8_t)~state->status;
+
+    if (value == 0) {
+        device_reset(device);
+        return;
+    }
+    if ((added & STATUS_FEATURES_OK) &&
+        ((state->features & ~device->offered) || !virtio_has(device, VIRTIO_VERSION_1)))
+        added &= (uint8_t)~STATUS_FEATURES_OK;
+    atomic_fetch_or(&state->status, added & (uint8_t)~STATUS_NEEDS_RESET);
+    if ((added & STATUS_DRIVER_OK) && (state->status & STATUS_FEATURES_OK))
+        device_activate(device);
+}
+
+/* ---- The common configuration ([VIRTIO] 4.1.4.3) ---- */
+
+/* Where each register begins; the last is where they end. */
+static const uint8_t registers[] = {0, 4, 8, 12, 16, 18, 20, 21, 22, 24, 26, 28, 30, 32, 40, 48, 56};
+
+static unsigned register_find(uint64_t offset)
+{
+    unsigned i = 0;
+
+    while (registers[i + 1] <= offset)
+        i++;
+    return i;
+}
+
+static struct virtio_queue *queue_selected(struct virtio_device *device)
+{
+    unsigned select = device->state.queue_select;
+
+    return select < device->queue_count ? &device->queue[select] : NULL;
+}
+
+static uint32_t half(uint64_t features, uint32_t select)
+{
+    return select < 2 ? (uint32_t)(features >> 32 * select) : 0;
+}
+
+static uint64_t queue_register_read(const struct virtio_queue *queue, unsigned at)
+{
+    const struct virtio_queue_state *state = &queue->state;
+
+    switch (at) {
+    case VIRTIO_PCI_COMMON_Q_SIZE:
+        return state->size;
+    case VIRTIO_PCI_COMMON_Q_MSIX:
+        return state->vector;
+    case VIRTIO_PCI_COMMON_Q_ENABLE:
+        return state->enabled;
+    case VIRTIO_PCI_COMMON_Q_NOFF:
+        return queue->index;
+    case VIRTIO_PCI_COMMON_Q_DESCLO:
+        return state->descriptors;
+    case VIRTIO_PCI_COMMON_Q_AVAILLO:
+        return state->avail;
+    default:
+        return state->used;
+    }
+}
+
+static uint64_t register_read(struct virtio_device *device, unsigned at)
+{
+    struct virtio_state *state = &device->state;
+    struct virtio_queue *queue = queue_selected(device);
+
+    switch (at) {
+    case VIRTIO_PCI_COMMON_DFSELECT:
+        return state->device_feature_select;
+    case VIRTIO_PCI_COMMON_DF:
+        return half(device->offered, state->device_feature_select);
+    case VIRTIO_PCI_COMMON_GFSELECT:
+        return state->driver_feature_select;
+    case VIRTIO_PCI_COMMON_GF:
+        return half(state->features, state->driver_feature_select);
+    case VIRTIO_PCI_COMMON_MSIX:
+        return state->config_vector;
+    case VIRTIO_PCI_COMMON_NUMQ:
+        return device->queue_count;
+    case VIRTIO_PCI_COMMON_STATUS:
+        return state->status;
+    case VIRTIO_PCI_COMMON_CFGGENERATION:
+        return state->generation;
+    case VIRTIO_PCI_COMMON_Q_SELECT:
+        return state->queue_select;
+    default:
+        return queue ? queue_register_read(queue, at) : 0;
+    }
+}
+
+static uint16_t vector_of(const struct virtio_device *device, uint64_t value)
+{
+    return value < device->pci.msix.count ? (uint16_t)value : NO_VECTOR;
+}
+
+/* Nothing of a queue changes while it may be in use. */
+static void queue_register_write(struct virtio_queue *queue, unsigned at, uint64_t value)
+{
+    struct virtio_queue_state *state = &queue->state;
+
+    if (at == VIRTIO_PCI_COMMON_Q_MSIX) {
+        state->vector = vector_of(queue->device, value);
+        return;
+    }
+    if (state->enabled || queue->device->active)
+        return;
+    switch (at) {
+    case VIRTIO_PCI_COMMON_Q_SIZE:
+        if (value > 0 && value <= VIRTIO_QUEUE_SIZE && (value & (value - 1)) == 0)
+            state->size = (uint16_t)value;
+        break;
+    case VIRTIO_PCI_COMMON_Q_ENABLE:
+        state->enabled = value == 1;
+        break;
+    case VIRTIO_PCI_COMMON_Q_DESCLO:
+        state->descriptors = value;
+        break;
+    case VIRTIO_PCI_COMMON_Q_AVAILLO:
+        state->avail = value;
+        break;
+    case VIRTIO_PCI_COMMON_Q_USEDLO:
+        state->used = value;
+        break;
+    }
+}
+
+static void features_write(struct virtio_state *state, uint32_t value)
+{
+    unsigned shift = 32 * state->driver_feature_select;
+
+    if (state->driver_feature_select < 2 && !(state->status & STATUS_FEATURES_OK))
+        state->features = (state->features & ~(UINT64_C(0xffffffff) << shift)) | (uint64_t)value << shift;
+}
+
+static void register_write(struct virtio_device *device, unsigned at, uint64_t value)
+{
+    struct virtio_state *state = &device->state;
+    struct virtio_queue *queue = queue_selected(device);
+
+    switch (at) {
+    case VIRTIO_PCI_COMMON_DFSELECT:
+        state->device_feature_select = (uint32_t)value;
+        break;
+    case VIRTIO_PCI_COMMON_GFSELECT:
+        state->driver_feature_select = (uint32_t)value;
+        break;
+    case VIRTIO_PCI_COMMON_GF:
+        features_write(state, (uint32_t)value);
+        break;
+    case VIRTIO_PCI_COMMON_MSIX:
+        state->config_vector = vector_of(device, value);
+        break;
+    case VIRTIO_PCI_COMMON_STATUS:
+        status_write(device, (uint8_t)value);
+        break;
+    case VIRTIO_PCI_COMMON_Q_SELECT:
+        state->queue_select = (uint16_t)value;
+        break;
+    default:
+        if (queue)
+            queue_register_write(queue, at, value);
+    }
+}
+
+/* Registers are accessed whole; those of 8 bytes by halves, too. */
+static uint64_t common_read(struct virtio_device *device, uint64_t offset, unsigned size)
+{
+    unsigned i = offset < registers[sizeof(registers) - 1] ? register_find(offset) : 0;
+
+    if (offset + size > registers[i + 1] || offset < registers[i])
+        return 0;
+    return register_read(device, registers[i]) >> 8 * (offset - registers[i]);
+}
+
+static void common_write(struct virtio_device *device, uint64_t offset, unsigned size, uint64_t value)
+{
+    unsigned i = offset < registers[sizeof(registers) - 1] ? register_find(offset) : 0;
+    uint64_t mask = size < 8 ? (UINT64_C(1) << 8 * size) - 1 : UINT64_MAX;
+    unsigned shift = (unsigned)(8 * (offset - registers[i]));
+
+    if (offset + size > registers[i + 1] || offset < registers[i])
+        return;
+    if (registers[i + 1] - registers[i] == 8)
+        value = (register_read(device, registers[i]) & ~(mask << shift)) | (value & mask) << shift;
+    register_write(device, registers[i], value);
+}
+
+/* ---- The BAR ---- */
+
+static uint64_t isr_read(struct virtio_device *device)
+{
+    uint8_t isr = atomic_exchange(&device->state.isr, 0);
+
+    pci_intx_set(&device->pci, false);
+    return isr;
+}
+
+static uint64_t bar_read(void *owner, uint64_t offset, unsigned size)
+{
+    struct virtio_device *device = owner;
+    uint64_t value = 0, in_page = offset % PAGE;
+
+    switch (offset - in_page) {
+    case COMMON:
+        return common_read(device, in_page, size);
+    case ISR:
+        return in_page == 0 ? isr_read(device) : 0;
+    case CONFIG:
+        if (in_page + size <= device->config_size)
+            memcpy(&value, (uint8_t *)device->config + in_page, size);
+        return value;
+    default:
+        return pci_msix_read(&device->pci, offset, size);
+    }
+}
+
+static void device_config_write(struct virtio_device *device, uint64_t offset, unsigned size, uint64_t value)
+{
+    if (offset + size > device->config_size || offset + size > 64)
+        return;
+    for (unsigned i = 0; i < size; i++)
+        if (!(device->config_writable >> (offset + i) & 1))
+            return;
+    memcpy((uint8_t *)device->config + offset, &value, size);
+    if (device->ops->config_written)
+        device->ops->config_written(device, (unsigned)offset, size);
+}
+
+static void bar_write(void *owner, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct virtio_device *device = owner;
+    uint64_t in_page = offset % PAGE;
+
+    switch (offset - in_page) {
+    case COMMON:
+        common_write(device, in_page, size, value);
+        break;
+    case CONFIG:
+        device_config_write(device, in_page, size, value);
+        break;
+    case NOTIFY:
+        if (in_page / NOTIFY_STEP < device->queue_count)
+            kick(&device->queue[in_page / NOTIFY_STEP]);
+        break;
+    default:
+        pci_msix_write(&device->pci, offset, size, value);
+    }
+}
+
+/* ---- Description ---- */
+
+static void capability_add(struct virtio_device *device, uint8_t type, uint32_t offset, uint32_t length)
+{
+    bool notify = type == VIRTIO_PCI_CAP_NOTIFY_CFG;
+    uint8_t size = notify ? sizeof(struct virtio_pci_notify_cap) : sizeof(struct virtio_pci_cap);
+    uint8_t at = pci_capability_add(&device->pci, PCI_CAP_ID_VNDR, size);
+
+    pci_set(&device->pci, at + VIRTIO_PCI_CAP_LEN, 1, size);
+    pci_set(&device->pci, at + VIRTIO_PCI_CAP_CFG_TYPE, 1, type);
+    pci_set(&device->pci, at + VIRTIO_PCI_CAP_BAR, 1, BAR);
+    pci_set(&device->pci, at + VIRTIO_PCI_CAP_OFFSET, 4, offset);
+    pci_set(&device->pci, at + VIRTIO_PCI_CAP_LENGTH, 4, length);
+    if (notify)
+        pci_set(&device->pci, at + VIRTIO_PCI_NOTIFY_CAP_MULT, 4, NOTIFY_STEP);
+}
+
+static void pci_describe(struct virtio_device *device, const struct virtio_description *description)
+{
+    const struct pci_id id = {
+        .vendor = PCI_VENDOR_VIRTIO,
+        .device = (uint16_t)(PCI_DEVICE_VIRTIO + description->id),
+        .subsystem_vendor = PCI_VENDOR_VIRTIO,
+        .subsystem = description->id,
+        .class = description->class,
+        .subclass = description->subclass,
+        .revision = 1,
+    };
+    const struct bus_range range = {.size = BAR_SIZE, .owner = device, .read = bar_read, .write = bar_write};
+
+    pci_device_init(&device->pci, description->name, &id);
+    pci_bar_add(&device->pci, BAR, false, &range);
+    pci_msix_add(&device->pci, description->queue_count + 1, BAR, MSIX_TABLE, MSIX_PENDING);
+    if (description->config_size > 0)
+        capability_add(device, VIRTIO_PCI_CAP_DEVICE_CFG, CONFIG, description->config_size);
+    capability_add(device, VIRTIO_PCI_CAP_NOTIFY_CFG, NOTIFY, description->queue_count * NOTIFY_STEP);
+    capability_add(device, VIRTIO_PCI_CAP_ISR_CFG, ISR, 1);
+    capability_add(device, VIRTIO_PCI_CAP_COMMON_CFG, COMMON, registers[sizeof(registers) - 1]);
+    pci_intx_add(&device->pci);
+    device->pci.config_written = config_written;
+    device->pci.reset = reset;
+}
+
+static void kicks_close(struct virtio_device *device, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        close(device->queue[i].kick.fd);
+}
+
+int virtio_open(struct virtio_device *device, struct machine *machine, const struct virtio_description *description)
+{
+    int err;
+
+    assert(description->queue_count > 0 && description->queue_count <= VIRTIO_QUEUES_MAX);
+    pci_describe(device, description);
+    device->machine = machine;
+    device->memory = machine ? &machine->memory : device->memory;
+    device->ops = description->ops;
+    device->offered = description->features | VIRTIO_INDIRECT | VIRTIO_EVENT_INDEX | VIRTIO_VERSION_1;
+    device->queue_count = description->queue_count;
+    device->config = description->config;
+    device->config_size = description->config_size;
+    device->config_writable = description->config_writable;
+    for (unsigned i = 0; i < device->queue_count; i++) {
+        struct virtio_queue *queue = &device->queue[i];
+
+        queue->device = device;
+        queue->index = i;
+        queue->kick = (struct loop_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), kicked, queue};
+        if (queue->kick.fd < 0) {
+            err = -errno;
+            kicks_close(device, i);
+            return err;
+        }
+        queue_state_clear(queue);
+    }
+    device->state.config_vector = NO_VECTOR;
+    err = machine ? pci_plug(&machine->pci, &device->pci, PCI_ANYWHERE) : 0;
+    if (err < 0)
+        kicks_close(device, device->queue_count);
+    return err;
+}
+
+void virtio_close(struct virtio_device *device)
+{
+    device_reset(device);
+    if (device->machine) {
+        pci_unplug(&device->pci);
+        kicks_place(device);
+    }
+    kicks_close(device, device->queue_count);
+}
