@@ -75,28 +75,50 @@ static int zero_part(struct vdisk *disk, enum vdisk_op op, uint64_t offset, uint
     return 0;
 }
 
-static int zero_range(struct vdisk *disk, enum vdisk_op op, uint64_t offset, uint64_t length)
+/* How many bytes of the range are done, from its beginning; or -errno. */
+static int64_t zero_some(struct vdisk *disk, enum vdisk_op op, uint64_t offset, uint64_t length)
 {
-    while (length > 0) {
-        int64_t done = disk->format->drop ? disk->format->drop(disk, offset, length) : 0;
+    int64_t done = disk->format->drop ? disk->format->drop(disk, offset, length) : 0;
+    uint64_t part = disk->block_size ? disk->block_size - offset % disk->block_size : length;
+    int err;
 
-        if (done < 0)
-            return (int)done;
-        if (done == 0) {
-            uint64_t part = disk->block_size ? disk->block_size - offset % disk->block_size : length;
-            int err = zero_part(disk, op, offset, part < length ? part : length);
-
-            if (err)
-                return err;
-            done = (int64_t)(part < length ? part : length);
-        }
-        offset += (uint64_t)done;
-        length -= (uint64_t)done;
-    }
-    return 0;
+    if (done)
+        return done;
+    if (part > length)
+        part = length;
+    err = zero_part(disk, op, offset, part);
+    return err ? err : (int64_t)part;
 }
 
-void engine_block(struct vdisk_io *io)
+/* False: what is left of it waits for a range that is held. */
+static bool zero_range(struct vdisk_io *io)
+{
+    struct vdisk *disk = io->engine.disk;
+
+    io->engine.blocked_result = 0;
+    while (io->engine.at < io->length) {
+        uint64_t offset = io->offset + io->engine.at, length = io->length - io->engine.at;
+        unsigned parity = epoch_enter(&disk->hold.zeroing, EPOCH_WORKER);
+        int64_t done;
+
+        if (hold_covers(&disk->hold, offset, length) && !MUTANT("hold-zero-enters")) {
+            epoch_leave(&disk->hold.zeroing, EPOCH_WORKER, parity);
+            if (hold_park(io, STEP_HOLD_ZERO))
+                return false;
+            continue;
+        }
+        done = zero_some(disk, io->op, offset, length);
+        epoch_leave(&disk->hold.zeroing, EPOCH_WORKER, parity);
+        if (done < 0) {
+            io->engine.blocked_result = (int)done;
+            return true;
+        }
+        io->engine.at += (uint64_t)done;
+    }
+    return true;
+}
+
+bool engine_block(struct vdisk_io *io)
 {
     struct vdisk *disk = io->engine.disk, *link = io->engine.blocked_on;
 
@@ -106,12 +128,15 @@ void engine_block(struct vdisk_io *io)
                                                           io->engine.blocked_at, io->engine.blocked_length);
         break;
     case STEP_ZERO:
-        io->engine.blocked_result = zero_range(disk, io->op, io->offset, io->length);
-        break;
+        return zero_range(io);
     case STEP_SYNC:
         io->engine.blocked_result = MUTANT("flush-does-nothing") ? 0 : disk->format->sync(disk);
         break;
     case STEP_RUN:
+    case STEP_PORT:
+    case STEP_HOLD:
+    case STEP_HOLD_ZERO:
         break;
     }
+    return true;
 }

@@ -12,7 +12,7 @@
  *   reserve, drop     worker threads, several at once; may block; the format serialises them
  *   sync              worker threads, several at once; a caller returns when everything published before its call is
  *                     durable (callers that meet may share one run)
- *   open, close, info, create, check, repair   one thread, nothing else running on the disk
+ *   open, close, settle, info, create, check, repair   one thread, nothing else running on the disk
  *
  * Ranges are inside the disk, multiples of its sector size, and not empty. Errors are -errno, said in the file's log
  * by the function that finds them.
@@ -93,6 +93,10 @@ struct disk_format {
 
     int (*sync)(struct vdisk *disk);
 
+    /* Everything is durable and the file as clean as close leaves it, but the disk stays open: to be read, or to begin
+     * writing anew (with new identifiers, where the format has them). Nothing is in flight. NULL: sync is enough. */
+    int (*settle)(struct vdisk *disk);
+
     void (*info)(struct vdisk *disk, vdisk_field_fn *field, void *arg);
 
     /* See vdisk_check. The file is open read-only. */
@@ -115,7 +119,7 @@ extern const struct disk_format *const disk_formats[];
 
 #define DISK_EPOCH_SLOTS 16
 
-/* How many pieces are in flight, by the epoch in which they asked map: see engine.c. */
+/* How many of whatever is counted are under way, by the epoch in which they began: see epoch.c. */
 struct disk_epoch {
     _Atomic unsigned current;
     struct {
@@ -125,6 +129,19 @@ struct disk_epoch {
 };
 
 struct disk_worker;
+
+struct io_list {
+    struct vdisk_io *head, **tail;
+};
+
+/* A range that nobody changes: hold.c. */
+struct disk_hold {
+    _Atomic bool active;
+    _Atomic uint64_t start, end;
+    struct disk_epoch zeroing; /* parts of ZERO and DISCARD that are under way */
+    pthread_mutex_t lock;
+    struct io_list waiting; /* under lock */
+};
 
 struct vdisk {
     const struct disk_format *format;
@@ -142,7 +159,8 @@ struct vdisk {
 
     /* The engine's. */
     _Atomic int failed; /* the error after which nothing may be written any more */
-    struct disk_epoch epoch;
+    struct disk_epoch epoch; /* of the pieces that asked map */
+    struct disk_hold hold;
     struct disk_worker *worker;
     pthread_mutex_t data_lock;
     uint64_t data_start, data_end; /* under data_lock: a run of the file seen to hold data (map.c) */
@@ -153,6 +171,16 @@ struct vdisk {
 /* Waits until every piece that asked map before this call has completed. Called from reserve, drop and sync, without
  * holding a lock that map or publish take. */
 void disk_grace(struct vdisk *disk);
+
+/* From return to disk_release no write, zero or discard is in the range, or enters it: they wait without a thread, and
+ * reads go on. One range at a time; blocks. No port of the disk may be paused meanwhile: that waits for those who wait. */
+void disk_hold(struct vdisk *disk, uint64_t offset, uint64_t length);
+void disk_release(struct vdisk *disk);
+
+/* The disk is settled, and its lock becomes that of a reader: others may open it as a parent, nobody may write. Nothing is
+ * in flight. And back: -EBUSY where somebody else has opened it since. */
+int disk_freeze(struct vdisk *disk);
+int disk_thaw(struct vdisk *disk);
 
 /* Says "<format>: <path>: <text>" and returns error. */
 #define disk_error(disk, error, ...) file_error((disk)->file, (disk)->format->name, (error), __VA_ARGS__)

@@ -18,7 +18,14 @@
 
 #define PIECE_MAX (1u << 30)
 
-enum outcome { OUTCOME_ISSUED, OUTCOME_BLOCKED, OUTCOME_STARVED };
+enum outcome { OUTCOME_ISSUED, OUTCOME_BLOCKED, OUTCOME_HELD };
+
+static void finished(struct vdisk_io *io)
+{
+    if (io->engine.port)
+        port_leave(io);
+    io_list_add(&io->engine.ring->finished, io);
+}
 
 static void finish(struct vdisk_io *io)
 {
@@ -30,7 +37,7 @@ static void finish(struct vdisk_io *io)
         worker_give(io);
         return;
     }
-    io_list_add(&io->engine.ring->finished, io);
+    finished(io);
 }
 
 static void drop_pending(struct vdisk_io *io)
@@ -147,6 +154,11 @@ static enum outcome step(struct vdisk_io *io, struct piece *piece)
     int err;
 
     piece->parity = epoch_enter(&top->epoch, ring->slot);
+    if (access == DISK_WRITE && hold_covers(&top->hold, offset, length) && !MUTANT("hold-write-enters")) {
+        epoch_leave(&top->epoch, ring->slot, piece->parity);
+        ring_piece_free(ring, piece);
+        return OUTCOME_HELD;
+    }
     for (;;) {
         if (offset >= link->size) { /* a parent that is smaller than its child */
             extent.kind = VDISK_EXTENT_ZERO;
@@ -207,10 +219,17 @@ static void run(struct vdisk_io *io)
             io_list_add(&io->engine.ring->starved, io);
             return;
         }
-        if (step(io, piece) == OUTCOME_BLOCKED) {
+        switch (step(io, piece)) {
+        case OUTCOME_ISSUED:
+            break;
+        case OUTCOME_BLOCKED:
             io->engine.step = STEP_RESERVE;
             worker_give(io);
             return;
+        case OUTCOME_HELD:
+            if (hold_park(io, STEP_HOLD))
+                return;
+            break;
         }
     }
     drop_pending(io);
@@ -239,12 +258,25 @@ void engine_resume(struct vdisk_io *io)
 {
     int err = io->engine.blocked_result;
 
-    if (io->engine.step == STEP_RESERVE) {
+    switch ((enum io_step)io->engine.step) {
+    case STEP_PORT:
+        port_enter(io);
+        return;
+    case STEP_HOLD_ZERO:
+        io->engine.step = STEP_ZERO;
+        worker_give(io);
+        return;
+    case STEP_HOLD:
+    case STEP_RESERVE:
         io->engine.step = STEP_RUN;
         if (err || io->engine.error)
             fail(io, err);
         run(io);
         return;
+    case STEP_RUN:
+    case STEP_ZERO:
+    case STEP_SYNC:
+        break;
     }
     if (err)
         fail(io, err);
@@ -283,14 +315,22 @@ void vdisk_submit(struct vdisk *disk, struct vdisk_ring *ring, struct vdisk_io *
     memset(&io->engine, 0, sizeof(io->engine));
     io->engine.disk = disk;
     io->engine.ring = ring;
-    io->engine.pending = 1;
     ring->lent++;
+    engine_begin(io);
+}
+
+void engine_begin(struct vdisk_io *io)
+{
+    struct vdisk *disk = io->engine.disk;
+
+    io->engine.pending = 1;
+    io->engine.step = STEP_RUN;
     io->engine.error = validate(disk, io);
     if (io->op == VDISK_FLUSH && !io->engine.error && disk->writable) {
         io->engine.step = STEP_SYNC;
         worker_give(io);
     } else if (io->engine.error || io->op == VDISK_FLUSH) {
-        io_list_add(&ring->finished, io);
+        finished(io);
     } else if (io->op == VDISK_READ || io->op == VDISK_WRITE) {
         run(io);
     } else {

@@ -9,6 +9,11 @@
 void engine_piece_done(struct vdisk_ring *ring, struct piece *piece, int error);
 void engine_resume(struct vdisk_io *io);  /* a worker has answered */
 void engine_continue(struct vdisk_io *io); /* there are free pieces again */
+void engine_begin(struct vdisk_io *io);    /* its disk and ring are set, and it is lent to the ring */
+
+/* port.c */
+void port_enter(struct vdisk_io *io); /* begins it, now or when the port goes on */
+void port_leave(struct vdisk_io *io); /* it uses the disk no more */
 
 /* epoch.c: pieces that may use an old answer of map. Slot: the ring's, or EPOCH_WORKER. */
 #define EPOCH_WORKER (DISK_EPOCH_SLOTS - 1)
@@ -16,14 +21,23 @@ void epoch_init(struct disk_epoch *epoch);
 void epoch_destroy(struct disk_epoch *epoch);
 unsigned epoch_enter(struct disk_epoch *epoch, unsigned slot); /* returns the parity */
 void epoch_leave(struct disk_epoch *epoch, unsigned slot, unsigned parity);
+void epoch_grace(struct disk_epoch *epoch); /* returns when all that entered before have left */
+
+/* hold.c. covers is asked inside the epoch that disk_hold waits for. */
+void hold_init(struct disk_hold *hold);
+void hold_destroy(struct disk_hold *hold);
+bool hold_covers(const struct disk_hold *hold, uint64_t offset, uint64_t length);
+/* What is left of the io waits, in step, until the release posts it. False: nothing holds it up any more. */
+bool hold_park(struct vdisk_io *io, unsigned step);
 
 /* worker.c: threads of a disk that may block. */
 int worker_open(struct vdisk *disk);
 void worker_close(struct vdisk *disk);
 void worker_give(struct vdisk_io *io); /* runs engine_block, then ring_post */
 
-/* blocking.c: what workers do. The result goes to io->engine.blocked_result. */
-void engine_block(struct vdisk_io *io);
+/* blocking.c: what workers do. The result goes to io->engine.blocked_result. False: the io waits elsewhere, is not
+ * to be posted, and may be gone already. */
+bool engine_block(struct vdisk_io *io);
 
 /* map.c: one link, loading what it needs. Blocks. */
 int link_map(struct vdisk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent);
@@ -33,6 +47,9 @@ enum io_step {
     STEP_RUN,     /* pieces are being issued */
     STEP_RESERVE, /* with a worker: map could not answer */
     STEP_ZERO,    /* with a worker: ZERO, DISCARD */
+    STEP_PORT,    /* with a port that is paused */
+    STEP_HOLD,    /* a write in a range that is held */
+    STEP_HOLD_ZERO,
     STEP_SYNC,    /* with a worker: FLUSH, or the end of a FUA write */
 };
 

@@ -35,6 +35,7 @@ struct file_ops {
 
 struct file {
     const struct file_ops *ops;
+    struct file *beneath; /* of a view: the file whose bytes it shows; NULL: it is none */
     int fd; /* -1: not the kernel's */
     bool writable;
     bool in_memory; /* tmpfs: a transfer is a copy, and a queue for it costs more than the copy */
@@ -51,12 +52,19 @@ struct file {
 #define FILE_CREATE 0x2u /* must not exist */
 #define FILE_DEVICE 0x4u /* a block device is welcome too; otherwise regular files only */
 #define FILE_DIRECT 0x8u /* past the page cache */
+#define FILE_CLAIMED 0x10u /* this process has it open and has claimed it: whose locks are on it is not asked */
 
 #define FILE_DIRECT_MAX 4096u /* no alignment that direct I/O asks for is larger */
 
 /* Opens and locks. dir_fd: AT_FDCWD, or a directory that the path may not leave (and then symbolic links may not
  * either). The message names the file and what is wrong. */
 int file_open(int dir_fd, const char *path, unsigned flags, const struct vdisk_log *log, struct file **file);
+
+/* A file that was opened for reading becomes one that nobody else may open, for whoever opens it for writing next with
+ * FILE_CLAIMED: -EBUSY, not said, where somebody else has it open. And what is open for writing a file like any that is
+ * read, and back. Locks only (and file->writable); of views, those of the file beneath. */
+int file_claim(struct file *file);
+void file_yield(struct file *file);
 
 /* Takes a file whose operations are given (tests, layers): fields ops, size and writable are the caller's to set. */
 void file_close(struct file *file); /* NULL is allowed */

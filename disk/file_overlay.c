@@ -173,6 +173,7 @@ int file_overlay_open(struct file *base, struct file_overlay_page *pages, size_t
     if (count > 0)
         qsort(pages, count, sizeof(*pages), by_position);
     overlay->file.ops = &overlay_ops;
+    overlay->file.beneath = base;
     overlay->file.fd = -1;
     overlay->file.path = path;
     overlay->file.log = base->log;

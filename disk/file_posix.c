@@ -118,9 +118,9 @@ static const struct file_ops posix_ops = {
     .close = posix_close,
 };
 
-static int lock_byte(int fd, off_t byte)
+static int lock_byte(int fd, off_t byte, bool lock_it)
 {
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    struct flock lock = {.l_type = lock_it ? F_RDLCK : F_UNLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 
     return fcntl(fd, F_OFD_SETLK, &lock) < 0 ? -errno : 0;
 }
@@ -136,19 +136,18 @@ static int test_byte(int fd, off_t byte)
 }
 
 /* First says what this open uses and does not share, then looks whether others said the opposite: two that meet both
- * see each other. */
-static int lock_image(int fd, bool writable)
+ * see each other. What was said before and is not any more is taken back. */
+static int lock_image(int fd, bool writable, bool look)
 {
     unsigned used = PERM_READ | (writable ? PERM_WRITE | PERM_RESIZE : 0), unshared = PERM_WRITE | PERM_RESIZE;
     int err = 0;
 
     for (int n = 0; n < 4 && !err; n++) {
-        if (used & 1u << n)
-            err = lock_byte(fd, LOCK_USED + n);
+        err = lock_byte(fd, LOCK_USED + n, used & 1u << n);
         if (!err && unshared & 1u << n)
-            err = lock_byte(fd, LOCK_UNSHARED + n);
+            err = lock_byte(fd, LOCK_UNSHARED + n, true);
     }
-    for (int n = 0; n < 4 && !err; n++) {
+    for (int n = 0; look && n < 4 && !err; n++) {
         if (used & 1u << n)
             err = test_byte(fd, LOCK_UNSHARED + n);
         if (!err && unshared & 1u << n)
@@ -235,13 +234,36 @@ static int prepare(struct file *file, int dir_fd, unsigned flags)
     err = flags & FILE_DIRECT ? go_direct(file) : 0;
     if (err)
         return err;
-    err = lock_image(file->fd, flags & FILE_WRITE);
+    err = lock_image(file->fd, flags & FILE_WRITE, !(flags & FILE_CLAIMED));
     if (err == -EBUSY || err == -EAGAIN || err == -EACCES)
         return file_error(file, "file", -EBUSY, "is in use: %s",
                           flags & FILE_WRITE ? "another process has it open" : "another process has it open for writing");
     if (err && err != -EINVAL && err != -EOPNOTSUPP && err != -ENOLCK)
         return file_error(file, "file", err, "cannot lock: %s", strerror(-err));
     return 0;
+}
+
+int file_claim(struct file *file)
+{
+    struct file *locked = file;
+    int err;
+
+    while (locked->beneath)
+        locked = locked->beneath;
+    err = locked->ops == &posix_ops ? lock_image(locked->fd, true, true) : 0;
+    if (err == -EINVAL || err == -EOPNOTSUPP || err == -ENOLCK)
+        return 0; /* as where it was opened: there are no locks here */
+    if (err)
+        file_yield(file);
+    return err == -EAGAIN || err == -EACCES ? -EBUSY : err;
+}
+
+void file_yield(struct file *file)
+{
+    while (file->beneath)
+        file = file->beneath;
+    if (file->ops == &posix_ops)
+        lock_image(file->fd, false, false);
 }
 
 int file_open(int dir_fd, const char *path, unsigned flags, const struct vdisk_log *log, struct file **file)

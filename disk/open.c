@@ -107,6 +107,7 @@ int link_open(struct file *file, const struct disk_format *format, bool alone, s
     d->writable = file->writable;
     d->alone = alone;
     epoch_init(&d->epoch);
+    hold_init(&d->hold);
     pthread_mutex_init(&d->data_lock, NULL);
     err = worker_open(d);
     if (err)
@@ -128,6 +129,7 @@ close_worker:
     worker_close(d);
 free_disk:
     pthread_mutex_destroy(&d->data_lock);
+    hold_destroy(&d->hold);
     epoch_destroy(&d->epoch);
     free(d);
     return err;
@@ -143,6 +145,7 @@ int link_close(struct vdisk *disk)
         err = disk_failure(disk);
     file_close(disk->file);
     pthread_mutex_destroy(&disk->data_lock);
+    hold_destroy(&disk->hold);
     epoch_destroy(&disk->epoch);
     free(disk->temporary);
     free(disk);
@@ -200,6 +203,30 @@ int vdisk_close(struct vdisk *disk)
         disk = parent;
     }
     return err;
+}
+
+int disk_freeze(struct vdisk *disk)
+{
+    int err = disk_failure(disk);
+
+    if (!err)
+        err = disk->format->settle ? disk->format->settle(disk) : disk->format->sync(disk);
+    if (err)
+        return err;
+    file_yield(disk->file);
+    disk->writable = disk->file->writable = false;
+    return 0;
+}
+
+int disk_thaw(struct vdisk *disk)
+{
+    int err = file_claim(disk->file);
+
+    if (err)
+        return disk_error(disk, err, "cannot be written to again: %s",
+                          err == -EBUSY ? "another process has opened it" : strerror(-err));
+    disk->writable = disk->file->writable = true;
+    return 0;
 }
 
 void disk_fail(struct vdisk *disk, int error)

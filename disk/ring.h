@@ -31,10 +31,6 @@ struct piece_list {
     struct piece *head, **tail;
 };
 
-struct io_list {
-    struct vdisk_io *head, **tail;
-};
-
 struct ring_backend {
     const char *name;
     int (*open)(struct vdisk_ring *ring);

@@ -10,6 +10,9 @@
  *
  * Threads: a disk may be used by any number of threads at once, each with a ring of its own. A ring belongs to one
  * thread at a time. Everything else here (open, close, create, info, copy) is called by one thread for one disk.
+ *
+ * Whoever serves a disk to others holds a port: the disk behind it may be replaced while it is in use, by the operations
+ * that take a port.
  */
 #ifndef VDISK_H
 #define VDISK_H
@@ -24,6 +27,8 @@ extern "C" {
 #endif
 
 struct vdisk;
+struct vdisk_extent;
+struct vdisk_port;
 struct vdisk_ring;
 
 /* ---- Messages ------------------------------------------------------------------------------------------------ */
@@ -133,8 +138,10 @@ struct vdisk_io {
     /* The engine's, from submission to done. */
     struct {
         struct vdisk *disk;
+        struct vdisk_port *port; /* NULL: it came by vdisk_submit */
         struct vdisk_ring *ring;
         struct vdisk_io *next;
+        unsigned port_parity;
         uint64_t at;      /* bytes of the request whose pieces have been issued */
         unsigned pending; /* pieces in flight */
         int error;        /* the first */
@@ -173,6 +180,29 @@ int vdisk_ring_poll(struct vdisk_ring *ring, bool wait);
  * sectors meanwhile). buffer is ignored for other ops. */
 int vdisk_transfer(struct vdisk *disk, struct vdisk_ring *ring, enum vdisk_op op, void *buffer, uint64_t offset,
                    uint64_t length);
+
+/* ---- Ports ---------------------------------------------------------------------------------------------------- */
+
+/* A disk whose chain can be replaced between two requests. While that happens new requests wait, some milliseconds;
+ * a thread with io in flight must go on polling meanwhile.
+ *
+ * Opens the disk behind a port of its own. Closing the port closes the disk, as vdisk_close does; nothing may be in
+ * flight. */
+int vdisk_port_open(const char *path, const struct vdisk_open_options *options, struct vdisk_port **port);
+int vdisk_port_of(struct vdisk *disk, struct vdisk_port **port); /* takes an open disk on success */
+int vdisk_port_close(struct vdisk_port *port);
+
+/* The disk behind the port now: for the one thread that calls the operations on the port, and for whoever knows that
+ * there are none. */
+struct vdisk *vdisk_port_disk(const struct vdisk_port *port);
+uint64_t vdisk_port_size(const struct vdisk_port *port); /* by any thread, at any time */
+
+/* As the functions without "port", by any thread. An extent's owner is not to be looked at: it may be gone. */
+void vdisk_port_submit(struct vdisk_port *port, struct vdisk_ring *ring, struct vdisk_io *io);
+int vdisk_port_transfer(struct vdisk_port *port, struct vdisk_ring *ring, enum vdisk_op op, void *buffer,
+                        uint64_t offset, uint64_t length);
+int vdisk_port_map(struct vdisk_port *port, uint64_t offset, uint64_t length, unsigned flags,
+                   struct vdisk_extent *extent); /* not with io in flight on this thread's ring: it may wait for all */
 
 /* ---- What a disk holds --------------------------------------------------------------------------------------- */
 

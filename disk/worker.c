@@ -63,8 +63,8 @@ static void *serve(void *arg)
         if (!io)
             break;
         pthread_mutex_unlock(&worker->lock);
-        engine_block(io);
-        ring_post(io->engine.ring, io);
+        if (engine_block(io))
+            ring_post(io->engine.ring, io);
         pthread_mutex_lock(&worker->lock);
     }
     pthread_mutex_unlock(&worker->lock);

@@ -33,7 +33,7 @@ struct node {
 };
 
 struct export {
-    struct vdisk *disk;
+    struct vdisk_port *port;
     bool writable;
     uint64_t sector_size;
     struct fuse_session *session;

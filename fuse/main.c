@@ -184,20 +184,25 @@ static int disk_open(struct export *export)
         .parent_dir = given.parent_dir,
         .log = message_log,
     };
-    int err = given.overlay ? overlay_open(given.image, &how, &export->disk)
-                            : vdisk_open(given.image, &how, &export->disk);
+    struct vdisk *disk;
+    int err = given.overlay ? overlay_open(given.image, &how, &disk) : vdisk_open(given.image, &how, &disk);
 
+    if (err == 0) {
+        err = vdisk_port_of(disk, &export->port);
+        if (err < 0)
+            vdisk_close(disk);
+    }
     if (err < 0 && message_errors() == 0)
         message_say(VDISK_ERROR, "%s: %s", given.image, strerror(-err));
     if (err < 0)
         return err;
     export->writable = !given.read_only;
-    export->sector_size = vdisk_sector_size(export->disk);
+    export->sector_size = vdisk_sector_size(disk);
     export->uid = getuid();
     export->gid = getgid();
     clock_gettime(CLOCK_REALTIME, &export->opened);
     range_init(&export->lock);
-    node_add(export, "disk", "", 0, vdisk_size(export->disk));
+    node_add(export, "disk", "", 0, vdisk_size(disk));
     return 0;
 }
 
@@ -355,7 +360,7 @@ static int run(int ready)
         err = serve(&export, signals, ready);
         fuse_session_destroy(export.session);
     }
-    closed = vdisk_close(export.disk);
+    closed = vdisk_port_close(export.port);
     if (closed < 0 && err == 0)
         message_say(VDISK_ERROR, "%s: cannot be closed in good order: %s", given.image, strerror(-closed));
     err = err ? err : closed;

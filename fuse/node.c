@@ -175,7 +175,7 @@ void node_statfs(fuse_req_t req, fuse_ino_t ino)
     struct statvfs st = {
         .f_bsize = BLOCK,
         .f_frsize = BLOCK,
-        .f_blocks = vdisk_size(export->disk) / BLOCK,
+        .f_blocks = vdisk_port_size(export->port) / BLOCK,
         .f_files = atomic_load(&export->nodes),
         .f_namemax = sizeof(export->node->name) - 1,
         .f_flag = export->writable ? 0 : ST_RDONLY,

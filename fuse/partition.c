@@ -75,7 +75,7 @@ static void add(struct export *export, blkid_partition partition, const char *di
 {
     uint64_t start = (uint64_t)blkid_partition_get_start(partition);
     uint64_t size = (uint64_t)blkid_partition_get_size(partition);
-    uint64_t disk = vdisk_size(export->disk) / BLKID_SECTOR;
+    uint64_t disk = vdisk_port_size(export->port) / BLKID_SECTOR;
     int number = blkid_partition_get_partno(partition);
     char name[16], type[16];
 
@@ -113,6 +113,6 @@ int partition_add_all(struct export *export, const char *directory, bool filesys
         add(export, blkid_partlist_get_partition(list, i), directory, filesystems);
     probe_close(&probe);
     if (count <= 0 && filesystems && is_filesystem(export, directory, 0, 0, type))
-        node_add(export, "fs", type, 0, vdisk_size(export->disk));
+        node_add(export, "fs", type, 0, vdisk_port_size(export->port));
     return 0;
 }

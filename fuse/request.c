@@ -303,7 +303,7 @@ static int find(struct export *export, const struct node *node, uint64_t offset,
 
     at -= at % export->sector_size;
     while (at < end) {
-        int err = vdisk_map(export->disk, at, end - at, VDISK_MAP_HOLES, &extent);
+        int err = vdisk_port_map(export->port, at, end - at, VDISK_MAP_HOLES, &extent);
 
         if (err < 0)
             return err;

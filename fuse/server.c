@@ -91,7 +91,7 @@ void server_submit(struct slot *slot)
 {
     slot->server->flying++;
     slot->io.done = io_done;
-    vdisk_submit(slot->export->disk, slot->server->ring, &slot->io);
+    vdisk_port_submit(slot->export->port, slot->server->ring, &slot->io);
 }
 
 void server_drain(void)

@@ -36,7 +36,7 @@ static struct {
     bool read_only;
 } given;
 
-static struct vdisk *disk;
+static struct vdisk_port *port;
 static uint64_t sector;
 static pthread_rwlock_t changes; /* read: whole sectors; write: parts of them */
 
@@ -111,7 +111,7 @@ static int run_aligned(struct vdisk_ring *ring, enum vdisk_op op, unsigned flags
                                   .done = request_done,
                               }};
 
-    vdisk_submit(disk, ring, &request.io);
+    vdisk_port_submit(port, ring, &request.io);
     while (!request.done)
         vdisk_ring_poll(ring, true);
     return request.error;
@@ -125,11 +125,11 @@ static int run_zero(struct vdisk_ring *ring, uint64_t offset, uint64_t length)
     int err = 0;
 
     if (head + tail > length)
-        return vdisk_transfer(disk, ring, VDISK_WRITE, (void *)zeros, offset, length);
+        return vdisk_port_transfer(port, ring, VDISK_WRITE, (void *)zeros, offset, length);
     if (head > 0)
-        err = vdisk_transfer(disk, ring, VDISK_WRITE, (void *)zeros, offset, head);
+        err = vdisk_port_transfer(port, ring, VDISK_WRITE, (void *)zeros, offset, head);
     if (err == 0 && tail > 0)
-        err = vdisk_transfer(disk, ring, VDISK_WRITE, (void *)zeros, end - tail, tail);
+        err = vdisk_port_transfer(port, ring, VDISK_WRITE, (void *)zeros, end - tail, tail);
     if (err == 0 && length > head + tail)
         err = run_aligned(ring, VDISK_ZERO, 0, NULL, offset + head, length - head - tail);
     return err;
@@ -142,7 +142,7 @@ static int run(struct vdisk_ring *ring, enum vdisk_op op, bool durable, void *bu
 
     if (op == VDISK_READ)
         return whole ? run_aligned(ring, op, 0, buffer, offset, length)
-                     : vdisk_transfer(disk, ring, op, buffer, offset, length);
+                     : vdisk_port_transfer(port, ring, op, buffer, offset, length);
     if (op == VDISK_FLUSH)
         return run_aligned(ring, op, 0, NULL, 0, 0);
     if (whole || MUTANT("nbd-parts-not-locked"))
@@ -153,7 +153,7 @@ static int run(struct vdisk_ring *ring, enum vdisk_op op, bool durable, void *bu
         err = run_aligned(ring, op, fua ? VDISK_FUA : 0, buffer, offset, length);
     else
         err = op == VDISK_ZERO ? run_zero(ring, offset, length)
-                               : vdisk_transfer(disk, ring, op, buffer, offset, length);
+                               : vdisk_port_transfer(port, ring, op, buffer, offset, length);
     pthread_rwlock_unlock(&changes);
     if (err == 0 && durable && !fua)
         err = run_aligned(ring, VDISK_FLUSH, 0, NULL, 0, 0);
@@ -224,7 +224,7 @@ static int vdisk_plugin_extents(void *handle, uint32_t count, uint64_t offset, u
     (void)handle;
     for (unsigned i = 0; at < end && i < EXTENTS_MAX; i++) {
         struct vdisk_extent extent;
-        int err = vdisk_map(disk, at, (end - at + sector - 1) / sector * sector, VDISK_MAP_HOLES, &extent);
+        int err = vdisk_port_map(port, at, (end - at + sector - 1) / sector * sector, VDISK_MAP_HOLES, &extent);
         uint32_t type = extent.kind == VDISK_EXTENT_DATA ? 0 : NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO;
 
         if (err < 0) {
@@ -255,7 +255,7 @@ static void *vdisk_plugin_open(int readonly)
 static int64_t vdisk_plugin_get_size(void *handle)
 {
     (void)handle;
-    return (int64_t)vdisk_size(disk);
+    return (int64_t)vdisk_port_size(port);
 }
 
 static int vdisk_plugin_block_size(void *handle, uint32_t *minimum, uint32_t *preferred, uint32_t *maximum)
@@ -377,13 +377,13 @@ static int vdisk_plugin_get_ready(void)
         .log = {say, NULL},
     };
     pthread_rwlockattr_t attributes;
-    int err = vdisk_open(given.file, &how, &disk);
+    int err = vdisk_port_open(given.file, &how, &port);
 
     if (err < 0) {
         nbdkit_error("%s: cannot be opened: %s", given.file, strerror(-err));
         return -1;
     }
-    sector = vdisk_sector_size(disk);
+    sector = vdisk_sector_size(vdisk_port_disk(port));
     /* Whoever writes parts of sectors must not wait for ever. */
     pthread_rwlockattr_init(&attributes);
     pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
@@ -404,15 +404,15 @@ static void vdisk_plugin_cleanup(void)
         free(each);
     }
     pool = NULL;
-    err = vdisk_close(disk);
+    err = vdisk_port_close(port);
     if (err < 0)
         nbdkit_error("%s: cannot be closed in good order: %s", given.file, strerror(-err));
-    disk = NULL;
+    port = NULL;
 }
 
 static void vdisk_plugin_unload(void)
 {
-    vdisk_close(disk); /* only where cleanup was not called: an error before the server ran */
+    vdisk_port_close(port); /* only where cleanup was not called: an error before the server ran */
     for (unsigned i = 0; i < given.parent_count; i++)
         free(given.parents[i]);
     free(given.parent_dir);

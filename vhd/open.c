@@ -116,16 +116,45 @@ static int vhd_open(struct vdisk *disk)
     return err;
 }
 
-static int vhd_close(struct vdisk *disk)
+static int finish(struct vhd *v)
 {
-    struct vhd *v = vhd_of(disk);
     int err = 0;
 
-    if (disk->writable)
-        err = MUTANT("vhd-close-forgets") ? 0 : vhd_sync(disk);
+    if (v->disk.writable)
+        err = MUTANT("vhd-close-forgets") ? 0 : vhd_sync(&v->disk);
     if (!err && atomic_load(&v->begun))
         err = vhd_space_trim(v);
-    free_state(v);
+    return err;
+}
+
+/* The next write looks through the BAT and for free space again, as if the file had just been opened. A block that was
+ * given a home and never written loses it: the home may lie behind the end now. */
+static int vhd_settle(struct vdisk *disk)
+{
+    struct vhd *v = vhd_of(disk);
+    int err = MUTANT("vhd-settle-forgets") ? 0 : finish(v);
+
+    if (err || !atomic_load(&v->begun))
+        return err;
+    for (uint32_t block = 0; block < v->layout.blocks; block++) {
+        uint64_t state = atomic_load(&v->state[block]);
+
+        if (state & VHD_STATE_HOME && !(state & VHD_STATE_PUBLISHED) && !MUTANT("vhd-settle-keeps-homes"))
+            atomic_store(&v->state[block], 0);
+    }
+    vhd_space_close(v->free);
+    v->free = NULL;
+    v->moved = v->tail_clean = false;
+    v->footers.end_at = v->layout.limit = v->end - VHD_SECTOR;
+    atomic_store(&v->begun, false);
+    return 0;
+}
+
+static int vhd_close(struct vdisk *disk)
+{
+    int err = finish(vhd_of(disk));
+
+    free_state(vhd_of(disk));
     return err;
 }
 
@@ -144,6 +173,7 @@ const struct disk_format vhd_format = {
     .publish = vhd_publish,
     .drop = vhd_drop,
     .sync = vhd_sync,
+    .settle = vhd_settle,
     .info = vhd_info,
     .check = vhd_check,
     .repair = vhd_repair,

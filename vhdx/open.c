@@ -140,6 +140,20 @@ static int finish(struct vhdx *v)
     return 0;
 }
 
+/* The next write begins anew: with a FileWriteGuid, a DataWriteGuid and a log of its own. What has a home and was never
+ * written keeps it. */
+int vhdx_settle(struct vdisk *disk)
+{
+    struct vhdx *v = vhdx_of(disk);
+    int err = v->begun && !MUTANT("vhdx-settle-forgets") ? finish(v) : 0;
+
+    if (err)
+        return err;
+    v->log_active = false;
+    atomic_store(&v->begun, false);
+    return 0;
+}
+
 int vhdx_close(struct vdisk *disk)
 {
     struct vhdx *v = vhdx_of(disk);
@@ -172,6 +186,7 @@ const struct disk_format vhdx_format = {
     .publish = vhdx_publish,
     .drop = vhdx_drop,
     .sync = vhdx_sync,
+    .settle = vhdx_settle,
     .info = vhdx_info,
     .check = vhdx_check,
     .repair = vhdx_repair,

@@ -121,6 +121,7 @@ int64_t vhdx_drop(struct vdisk *disk, uint64_t offset, uint64_t length);
 int vhdx_sync(struct vdisk *disk);
 int vhdx_open(struct vdisk *disk);
 int vhdx_close(struct vdisk *disk);
+int vhdx_settle(struct vdisk *disk);
 int vhdx_create(struct file *file, const struct disk_geometry *geometry);
 void vhdx_info(struct vdisk *disk, vdisk_field_fn *field, void *arg);
 int vhdx_check(struct file *file, const struct vdisk_progress *progress, vdisk_fault_fn *fault, void *arg);

@@ -43,6 +43,7 @@ static struct file *loan_open(struct file *base)
         return NULL;
     loan->base = base;
     loan->file.ops = &loan_ops;
+    loan->file.beneath = base;
     loan->file.fd = -1;
     loan->file.path = base->path;
     loan->file.log = base->log;
