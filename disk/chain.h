@@ -19,6 +19,20 @@ int chain_format_of_file(struct file *file, const char *name, const struct disk_
 int link_open(struct file *file, const struct disk_format *format, bool alone, struct vdisk **disk);
 int link_close(struct vdisk *disk);
 
+/* A child of an open disk, under a temporary name, open for writing; its parent is that disk, which stays the caller's
+ * where this fails. create_appear gives it its name, durably; until then closing it removes it. */
+int create_child(const char *path, const struct vdisk_create_options *options, struct vdisk *parent,
+                 struct vdisk **disk);
+int create_appear(struct vdisk *disk);
+int create_sync_directory(const char *path); /* the one that path is in */
+
+/* How a child says where its parent is: '/' between the parts, both beginning as struct disk_geometry has it. */
+struct create_paths {
+    char *relative, *absolute;
+};
+int create_paths_make(const char *child, const char *parent, const struct vdisk_log *log, struct create_paths *paths);
+void create_paths_free(struct create_paths *paths);
+
 /* Finds and opens the parents of a differencing disk, down to the last. */
 int chain_open_parents(struct vdisk *disk, const struct vdisk_open_options *options);
 

@@ -128,8 +128,32 @@ static char *absolute_path(const char *path)
     return whole;
 }
 
+int create_paths_make(const char *child, const char *parent, const struct vdisk_log *log, struct create_paths *paths)
+{
+    char *absolute = realpath(parent, NULL), *whole = absolute ? absolute_path(child) : NULL;
+    int err;
+
+    *paths = (struct create_paths){.absolute = absolute};
+    paths->relative = whole ? relative_path(whole, absolute) : NULL;
+    if (paths->relative) {
+        free(whole);
+        return 0;
+    }
+    err = chain_error(log, -errno, "disk: %s: %s", absolute ? child : parent, strerror(errno));
+    free(whole);
+    free(absolute);
+    return err;
+}
+
+void create_paths_free(struct create_paths *paths)
+{
+    free(paths->relative);
+    free(paths->absolute);
+}
+
 /* A new file ".NAME.NUMBER.tmp" beside path, that speaks of itself as path. */
-static int temporary_open(const char *path, const struct vdisk_log *log, struct file **file, char **temporary)
+static int temporary_open(const char *path, const struct vdisk_log *log, unsigned flags, struct file **file,
+                          char **temporary)
 {
     char *dir_copy = strdup(path), *base_copy = strdup(path), *name = NULL;
     int err = dir_copy && base_copy ? -EEXIST : -ENOMEM;
@@ -141,7 +165,7 @@ static int temporary_open(const char *path, const struct vdisk_log *log, struct 
             name = NULL;
             err = -ENOMEM;
         } else if (access(name, F_OK) < 0) {
-            err = file_open(AT_FDCWD, name, FILE_WRITE | FILE_CREATE, NULL, file);
+            err = file_open(AT_FDCWD, name, FILE_WRITE | FILE_CREATE | flags, NULL, file);
         }
     }
     free(dir_copy);
@@ -164,11 +188,11 @@ static int temporary_open(const char *path, const struct vdisk_log *log, struct 
 }
 
 static int write_image(const char *path, const struct vdisk_create_options *o, const struct disk_format *format,
-                       struct disk_geometry *g, struct vdisk **disk)
+                       struct disk_geometry *g, unsigned flags, struct vdisk **disk)
 {
     struct file *file;
     char *temporary;
-    int err = temporary_open(path, &o->log, &file, &temporary);
+    int err = temporary_open(path, &o->log, flags, &file, &temporary);
 
     if (err)
         return err;
@@ -201,11 +225,38 @@ static int look_at_target(const char *path, const struct vdisk_create_options *o
     return 0;
 }
 
+/* How the child finds its parent, and then the child. */
+static int write_child(const char *path, const char *parent, const struct vdisk_create_options *o,
+                       const struct disk_format *format, struct disk_geometry *g, unsigned flags, struct vdisk **disk)
+{
+    struct create_paths paths;
+    int err = create_paths_make(path, parent, &o->log, &paths);
+
+    if (err)
+        return err;
+    g->parent_relative = paths.relative;
+    g->parent_absolute = paths.absolute;
+    err = parse_geometry(path, o, format, g);
+    if (!err)
+        err = write_image(path, o, format, g, flags, disk);
+    create_paths_free(&paths);
+    return err;
+}
+
+int create_child(const char *path, const struct vdisk_create_options *o, struct vdisk *parent, struct vdisk **disk)
+{
+    struct disk_geometry g = {.type = DISK_DIFFERENCING, .parent = parent};
+    int err = look_at_target(path, o);
+
+    return err ? err
+               : write_child(path, parent->file->path, o, parent->format, &g,
+                             parent->file->direct_unit ? FILE_DIRECT : 0, disk);
+}
+
 int vdisk_create(const char *path, const struct vdisk_create_options *o, struct vdisk **disk)
 {
     const struct disk_format *format = o->format ? chain_format_named(o->format, &o->log) : chain_format_of_suffix(path);
     struct disk_geometry g = {0};
-    char *parent_path = NULL, *child_path = NULL, *relative = NULL;
     int err;
 
     if (!format)
@@ -221,29 +272,20 @@ int vdisk_create(const char *path, const struct vdisk_create_options *o, struct 
                            o->parent ? "only a differencing disk has a parent" : "a differencing disk needs a parent");
     if (o->parent) {
         err = open_parent(path, o, format, &g.parent);
-        if (err)
-            return err;
-        parent_path = realpath(o->parent, NULL);
-        child_path = absolute_path(path);
-        relative = parent_path && child_path ? relative_path(child_path, parent_path) : NULL;
-        err = relative ? 0 : chain_error(&o->log, -errno, "disk: %s: %s", path, strerror(errno));
-        g.parent_relative = relative;
-        g.parent_absolute = parent_path;
-    }
-    if (!err)
+        if (!err)
+            err = write_child(path, o->parent, o, format, &g, 0, disk);
+    } else {
         err = parse_geometry(path, o, format, &g);
-    if (!err)
-        err = write_image(path, o, format, &g, disk);
-    free(relative);
-    free(child_path);
-    free(parent_path);
+        if (!err)
+            err = write_image(path, o, format, &g, 0, disk);
+    }
     if (err)
         vdisk_close(g.parent);
     return err;
 }
 
 /* The name becomes durable with its directory. */
-static int sync_directory(const char *path)
+int create_sync_directory(const char *path)
 {
     char *copy = strdup(path);
     int fd, err = 0;
@@ -276,10 +318,26 @@ int vdisk_commit(struct vdisk *disk)
     if (err)
         unlink(from);
     else
-        err = sync_directory(to);
+        err = create_sync_directory(to);
     free(from);
     free(to);
     return err;
+}
+
+int create_appear(struct vdisk *disk)
+{
+    const char *to = disk->file->path;
+    unsigned how = disk->replace ? 0 : RENAME_NOREPLACE;
+    int err = file_sync(disk->file);
+
+    if (err)
+        return disk_error(disk, err, "cannot be made durable: %s", strerror(-err));
+    if (renameat2(AT_FDCWD, disk->temporary, AT_FDCWD, to, how) < 0)
+        return disk_error(disk, -errno, "cannot be given its name: %s", strerror(errno));
+    free(disk->temporary);
+    disk->temporary = NULL;
+    err = create_sync_directory(to);
+    return err ? disk_error(disk, err, "its directory cannot be made durable: %s", strerror(-err)) : 0;
 }
 
 int vdisk_hydrate(struct vdisk *disk)

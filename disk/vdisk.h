@@ -204,6 +204,20 @@ int vdisk_port_transfer(struct vdisk_port *port, struct vdisk_ring *ring, enum v
 int vdisk_port_map(struct vdisk_port *port, uint64_t offset, uint64_t length, unsigned flags,
                    struct vdisk_extent *extent); /* not with io in flight on this thread's ring: it may wait for all */
 
+/* ---- Operations on a port: blocking, one at a time, while others do I/O through it -------------------------------- */
+
+/* How long requests had to wait because of an operation, in nanoseconds: the longest pause. */
+struct vdisk_pause {
+    uint64_t longest;
+};
+
+/* Puts a new differencing disk over the disk behind the port, which is open for writing; from then on that is read-only,
+ * a point to go back to, and what is written goes to the child. The child has a name, and all is durable, before the
+ * first request reaches it. Where this fails, the disk goes on as it was, and no child is left. Of the options
+ * size, block_size and log are looked at; they and pause may be NULL. */
+int vdisk_snapshot(struct vdisk_port *port, const char *child, const struct vdisk_create_options *options,
+                   struct vdisk_pause *pause);
+
 /* ---- What a disk holds --------------------------------------------------------------------------------------- */
 
 enum vdisk_extent_kind { VDISK_EXTENT_DATA, VDISK_EXTENT_ZERO, VDISK_EXTENT_BELOW };

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* vdisk snapshot: a new child over a disk, which becomes a point to go back to. */
+#include <stdlib.h>
+
+#include "cli/cli.h"
+
+static struct {
+    uint64_t block_size;
+} given;
+
+static const struct cli_option options[] = {
+    {"block-size", CLI_SIZE, "SIZE", &given.block_size, "of CHILD: its unit of allocation"},
+    {NULL, CLI_FLAG, NULL, NULL, NULL},
+};
+
+static int run(struct cli *cli, char **operand)
+{
+    struct vdisk_create_options create = {.block_size = (uint32_t)given.block_size, .log = cli->log};
+    struct vdisk_open_options how;
+    struct vdisk_port *port;
+    char text[160];
+    int err, closed;
+
+    if (given.block_size > UINT32_MAX)
+        return cli_fail(cli, "a block of 4 GiB or more does not exist");
+    if (cli_check_free(cli, operand[1], false) < 0)
+        return EXIT_FAILURE;
+    cli_open_options(cli, VDISK_OPEN_WRITE, &how);
+    err = vdisk_port_open(operand[0], &how, &port);
+    if (err < 0)
+        return cli_error(cli, operand[0], err);
+    err = vdisk_snapshot(port, operand[1], &create, NULL);
+    if (err == 0)
+        cli_describe(vdisk_port_disk(port), text);
+    closed = vdisk_port_close(port);
+    err = err < 0 ? err : closed;
+    if (err < 0)
+        return cli_error(cli, operand[1], err);
+    cli_report(cli, operand[1], text);
+    return EXIT_SUCCESS;
+}
+
+const struct cli_command cli_snapshot = {
+    .name = "snapshot",
+    .summary = "keep a disk as it is, and go on in a new child",
+    .operands = "FILE CHILD",
+    .description = "Make CHILD, a differencing disk on FILE that holds nothing yet. Whoever uses the disk goes on with\n"
+                   "CHILD; FILE stays as it is from now on, and may be the parent of more children (a template).\n"
+                   "To go back to the point, remove CHILD; to drop the point, \"vdisk merge CHILD\".",
+    .examples = "vdisk snapshot disk.vhdx monday.avhdx\n"
+                "vdisk snapshot monday.avhdx tuesday.avhdx --block-size 1M",
+    .options = options,
+    .operand_count = 2,
+    .failure = EXIT_FAILURE,
+    .run = run,
+};
