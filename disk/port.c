@@ -30,6 +30,11 @@ int vdisk_port_of(struct vdisk *disk, struct vdisk_port **port)
     if (!p)
         return -ENOMEM;
     memset(p, 0, sizeof(*p));
+    p->stats = stats_open();
+    if (!p->stats) {
+        free(p);
+        return -ENOMEM;
+    }
     atomic_store(&p->disk, disk);
     atomic_store(&p->size, disk->size);
     p->sector = disk->sector_size;
@@ -66,6 +71,7 @@ int vdisk_port_close(struct vdisk_port *port)
     pthread_cond_destroy(&port->resumed);
     pthread_mutex_destroy(&port->lock);
     epoch_destroy(&port->epoch);
+    stats_close(port->stats);
     free(port);
     return err;
 }
@@ -78,6 +84,11 @@ struct vdisk *vdisk_port_disk(const struct vdisk_port *port)
 uint64_t vdisk_port_size(const struct vdisk_port *port)
 {
     return atomic_load(&port->size);
+}
+
+void vdisk_port_stats(const struct vdisk_port *port, struct vdisk_stats *stats)
+{
+    stats_sum(port->stats, stats);
 }
 
 /* False: the port has gone on meanwhile. */
@@ -117,7 +128,10 @@ void port_enter(struct vdisk_io *io)
 
 void port_leave(struct vdisk_io *io)
 {
-    epoch_leave(&io->engine.port->epoch, io->engine.ring->slot, io->engine.port_parity);
+    struct vdisk_port *port = io->engine.port;
+
+    stats_add(port->stats, io->engine.ring->slot, io, io->engine.error, now() - io->engine.began);
+    epoch_leave(&port->epoch, io->engine.ring->slot, io->engine.port_parity);
 }
 
 void vdisk_port_submit(struct vdisk_port *port, struct vdisk_ring *ring, struct vdisk_io *io)
@@ -125,6 +139,7 @@ void vdisk_port_submit(struct vdisk_port *port, struct vdisk_ring *ring, struct 
     memset(&io->engine, 0, sizeof(io->engine));
     io->engine.port = port;
     io->engine.ring = ring;
+    io->engine.began = now();
     ring->lent++;
     port_enter(io);
 }

@@ -17,6 +17,7 @@
 #define DISK_PORT_H
 
 #include "disk.h"
+#include "stats.h"
 
 struct vdisk_port {
     _Atomic(struct vdisk *) disk;
@@ -28,6 +29,7 @@ struct vdisk_port {
     pthread_cond_t resumed;
     struct io_list waiting;
     pthread_mutex_t operation; /* one at a time */
+    struct stats *stats;
     uint64_t paused;           /* when: nanoseconds of the monotonic clock */
 };
 

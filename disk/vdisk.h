@@ -142,6 +142,7 @@ struct vdisk_io {
         struct vdisk_ring *ring;
         struct vdisk_io *next;
         unsigned port_parity;
+        uint64_t began; /* by a port: nanoseconds of the monotonic clock */
         uint64_t at;      /* bytes of the request whose pieces have been issued */
         unsigned pending; /* pieces in flight */
         int error;        /* the first */
@@ -203,6 +204,26 @@ int vdisk_port_transfer(struct vdisk_port *port, struct vdisk_ring *ring, enum v
                         uint64_t offset, uint64_t length);
 int vdisk_port_map(struct vdisk_port *port, uint64_t offset, uint64_t length, unsigned flags,
                    struct vdisk_extent *extent); /* not with io in flight on this thread's ring: it may wait for all */
+
+/* What came through a port since it was opened, for each enum vdisk_op. */
+#define VDISK_STATS_BUCKETS 304
+
+struct vdisk_stats_op {
+    uint64_t count, errors;
+    uint64_t bytes;                        /* of those that succeeded */
+    uint64_t nanoseconds;                  /* from submission to the end, all together */
+    uint64_t latency[VDISK_STATS_BUCKETS]; /* how many took how long: eight buckets to each power of two */
+};
+
+struct vdisk_stats {
+    struct vdisk_stats_op op[VDISK_FLUSH + 1];
+};
+
+void vdisk_port_stats(const struct vdisk_port *port, struct vdisk_stats *stats); /* by any thread, at any time */
+uint64_t vdisk_stats_bound(unsigned bucket); /* the longest duration that is counted in it, in nanoseconds */
+
+/* What the fastest part (0.5: half) of the requests did not exceed; 0 where there are none. */
+uint64_t vdisk_stats_quantile(const struct vdisk_stats_op *op, double part);
 
 /* ---- Operations on a port: blocking, one at a time, while others do I/O through it -------------------------------- */
 
