@@ -12,7 +12,8 @@
 #   make install    DESTDIR and PREFIX are honoured
 #
 # A .c file in disk/, vhd/, vhdx/, odx/ or replica/ is part of the library by standing there, one in vmm/ or scsi/ of the
-# monitor, one in cli/ of the program, one in fuse/ of vdisk-fuse, one in nbd/ of the plugin for nbdkit, and each tests/<dir>/<name>.c is one test program. Everything made goes to build/, one folder a variant.
+# monitor, one in cli/ of the program, one in fuse/ of vdisk-fuse, one in nbd/ of the plugin for nbdkit, one in control/
+# of these three, and each tests/<dir>/<name>.c is one test program. Everything made goes to build/, one folder a variant.
 
 VERSION  := 0.1.0
 SOVERSION := 0
@@ -49,13 +50,15 @@ ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
 
 LIB_LIBS  := $(shell pkg-config --libs liburing libisal uuid libcrypto 2>/dev/null) -laio
 CLI_LIBS  := $(shell pkg-config --libs jansson libcrypto 2>/dev/null)
-FUSE_LIBS := $(shell pkg-config --libs fuse3 blkid 2>/dev/null)
+FUSE_LIBS := $(shell pkg-config --libs fuse3 blkid 2>/dev/null && pkg-config --libs jansson)
+NBD_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)
 TEST_LIBS := $(LIB_LIBS) $(shell pkg-config --libs cmocka jansson libcrypto 2>/dev/null)
 
 # ---- Sources ----
 
 LIB_SRC  := $(sort $(wildcard disk/*.c vhd/*.c vhdx/*.c odx/*.c replica/*.c lib/*.c))
 CLI_SRC  := $(sort $(wildcard cli/*.c))
+CONTROL_SRC := $(sort $(wildcard control/*.c))
 FUSE_SRC := $(sort $(wildcard fuse/*.c))
 NBD_SRC  := $(sort $(wildcard nbd/*.c))
 VMM_SRC  := $(sort $(wildcard vmm/*.c scsi/*.c))
@@ -63,9 +66,10 @@ TEST_SRC := $(sort $(wildcard tests/*/*.c))
 TEST_AID := $(sort $(wildcard tests/*.c))   # shared by all test programs
 
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
-CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o)
-FUSE_OBJ := $(FUSE_SRC:%.c=$(BUILD)/%.o)
-NBD_OBJ  := $(NBD_SRC:%.c=$(BUILD)/%.o)
+CONTROL_OBJ := $(CONTROL_SRC:%.c=$(BUILD)/%.o)
+CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
+FUSE_OBJ := $(FUSE_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
+NBD_OBJ  := $(NBD_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
 VMM_OBJ  := $(VMM_SRC:%.c=$(BUILD)/%.o)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 AID_OBJ  := $(TEST_AID:%.c=$(BUILD)/%.o)
@@ -101,7 +105,7 @@ $(BUILD)/vdisk: $(CLI_OBJ) $(SHARED)
 	$(call say,LINK)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(CLI_OBJ) -L$(BUILD) -l:$(SONAME) -Wl,-rpath,'$$ORIGIN' $(CLI_LIBS)
 
-$(FUSE_OBJ): PKG += $(shell pkg-config --cflags fuse3 blkid 2>/dev/null)
+$(FUSE_SRC:%.c=$(BUILD)/%.o): PKG += $(shell pkg-config --cflags fuse3 blkid 2>/dev/null)
 
 $(BUILD)/vdisk-fuse: $(FUSE_OBJ) $(SHARED)
 	$(call say,LINK)
@@ -109,7 +113,7 @@ $(BUILD)/vdisk-fuse: $(FUSE_OBJ) $(SHARED)
 
 $(BUILD)/nbdkit-vdisk-plugin.so: $(NBD_OBJ) $(SHARED)
 	$(call say,LINK)
-	$(Q)$(CC) $(ALL_LDFLAGS) -shared -o $@ $(NBD_OBJ) -L$(BUILD) -l:$(SONAME) -Wl,-rpath,'$$ORIGIN'
+	$(Q)$(CC) $(ALL_LDFLAGS) -shared -o $@ $(NBD_OBJ) -L$(BUILD) -l:$(SONAME) -Wl,-rpath,'$$ORIGIN' $(NBD_LIBS)
 
 $(SHARED): $(LIB_OBJ) lib/vdisk.map
 	$(call say,LINK)
@@ -138,9 +142,9 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 
 tests: $(TEST_BIN)
 
-$(BUILD)/tests/%: $(BUILD)/tests/%.o $(AID_OBJ) $(STATIC) $(VMM)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(AID_OBJ) $(CONTROL_OBJ) $(STATIC) $(VMM)
 	$(call say,LINK)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(AID_OBJ) $(VMM) $(STATIC) $(TEST_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(AID_OBJ) $(CONTROL_OBJ) $(VMM) $(STATIC) $(TEST_LIBS)
 
 # The test of memory that runs out has a library whose calls for memory and threads are the test's.
 SCARCE := malloc calloc realloc aligned_alloc strdup asprintf pthread_create
@@ -224,7 +228,7 @@ install: all
 	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(FUSE_LIBS))
 	$(if $(NBD_BIN),install -d $(DESTDIR)$(PLUGINDIR))
 	$(if $(NBD_BIN),$(CC) $(ALL_LDFLAGS) -shared -o $(DESTDIR)$(PLUGINDIR)/nbdkit-vdisk-plugin.so $(NBD_OBJ) \
-	    -L$(BUILD) -l:$(SONAME) $(RPATH))
+	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(NBD_LIBS))
 	install -m 644 $(MAN) $(DESTDIR)$(MANDIR)/man1
 	@test -n '$(DESTDIR)' || ldconfig 2>/dev/null || true
 

@@ -4,10 +4,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "cli/cli.h"
+#include "cli/ask.h"
 #include "cli/json.h"
+#include "control/info.h"
 
 static struct {
     bool chain, json;
@@ -18,38 +18,6 @@ static const struct cli_option options[] = {
     {"json", CLI_FLAG, NULL, &given.json, "print JSON: one object, or an array with --chain"},
     {NULL, CLI_FLAG, NULL, NULL, NULL},
 };
-
-/* The facts that every disk has, in the same form as those of the format's headers. */
-static void common_fields(struct vdisk *disk, vdisk_field_fn *field, void *arg)
-{
-    const struct {
-        const char *name;
-        uint64_t bytes;
-        bool known;
-    } sizes[] = {
-        {"virtual-size", vdisk_size(disk), true},
-        {"block-size", vdisk_block_size(disk), vdisk_block_size(disk) > 0},
-        {"logical-sector-size", vdisk_sector_size(disk), true},
-        {"physical-sector-size", vdisk_physical_sector_size(disk), true},
-    };
-    struct stat file;
-
-    field(arg, &(struct vdisk_field){"disk", "format", VDISK_FIELD_TEXT, vdisk_format(disk), 0});
-    field(arg, &(struct vdisk_field){"disk", "type", VDISK_FIELD_TEXT, vdisk_type(disk), 0});
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
-        if (sizes[i].known)
-            field(arg, &(struct vdisk_field){"disk", sizes[i].name, VDISK_FIELD_BYTES, NULL, sizes[i].bytes});
-    if (stat(vdisk_path(disk), &file) < 0)
-        return;
-    field(arg, &(struct vdisk_field){"disk", "file-size", VDISK_FIELD_BYTES, NULL, (uint64_t)file.st_size});
-    field(arg, &(struct vdisk_field){"disk", "space-used", VDISK_FIELD_BYTES, NULL, (uint64_t)file.st_blocks * 512});
-}
-
-static int fields_each(struct vdisk *disk, vdisk_field_fn *field, void *arg)
-{
-    common_fields(disk, field, arg);
-    return vdisk_info(disk, field, arg);
-}
 
 /* ---- Text: measured first, so that one column fits all ---- */
 
@@ -94,18 +62,19 @@ static void print_text(void *arg, const struct vdisk_field *field)
     putchar('\n');
 }
 
-static int link_text(struct vdisk *disk, unsigned depth)
+static int link_text(const json_t *link, unsigned depth)
 {
+    const char *path = json_string_value(json_object_get(link, "file"));
     struct text text = {.width = 0};
-    int err = fields_each(disk, measure, &text);
+    int err = path ? control_info_each(link, measure, &text) : -EPROTO;
 
     if (err < 0)
         return err;
     if (depth > 0)
         putchar('\n');
-    cli_put_text(stdout, vdisk_path(disk));
+    cli_put_text(stdout, path);
     putchar('\n');
-    return fields_each(disk, print_text, &text);
+    return control_info_each(link, print_text, &text);
 }
 
 /* ---- JSON: the common facts at the top, the headers' by group ---- */
@@ -149,14 +118,14 @@ static void print_json(void *arg, const struct vdisk_field *field)
     member_add(group, field->name, value);
 }
 
-static int link_json(struct vdisk *disk, unsigned depth, struct cli_json_array *array)
+static int link_json(const json_t *link, unsigned depth, struct cli_json_array *array)
 {
-    json_t *object = json_pack("{s:o, s:i}", "file", cli_json_text(vdisk_path(disk)), "depth", (int)depth);
+    json_t *object = json_pack("{s:O, s:i}", "file", json_object_get(link, "file"), "depth", (int)depth);
     json_t *headers = json_object();
     int err;
 
     json_object_set(object, "headers", headers);
-    err = fields_each(disk, print_json, object);
+    err = control_info_each(link, print_json, object);
     json_object_del(object, "headers"); /* to stand last */
     json_object_set_new(object, "headers", headers);
     if (err == 0 && given.chain)
@@ -167,14 +136,16 @@ static int link_json(struct vdisk *disk, unsigned depth, struct cli_json_array *
     return err;
 }
 
-static int links_print(struct vdisk *disk)
+static int links_print(const json_t *links)
 {
     struct cli_json_array array = {0};
-    unsigned depth = 0;
+    json_t *link;
+    size_t depth;
     int err = 0;
 
-    for (; disk && err == 0; disk = given.chain ? vdisk_parent(disk) : NULL, depth++)
-        err = given.json ? link_json(disk, depth, &array) : link_text(disk, depth);
+    json_array_foreach(links, depth, link)
+        if (err == 0)
+            err = given.json ? link_json(link, (unsigned)depth, &array) : link_text(link, (unsigned)depth);
     if (given.json && given.chain)
         cli_json_array_end(&array);
     if (given.json)
@@ -182,15 +153,35 @@ static int links_print(struct vdisk *disk)
     return err;
 }
 
+/* From the holder, which knows what is not in the file yet, or from the file. */
+static int links_get(struct cli *cli, const char *path, json_t **links)
+{
+    json_t *result;
+    struct vdisk *disk;
+    int err = cli_ask(cli, path, json_pack("{s:s, s:b}", "do", "info", "chain", given.chain), &result);
+
+    if (err > 0) {
+        *links = json_incref(json_object_get(result, "links"));
+        json_decref(result);
+    }
+    if (err != 0)
+        return err < 0 ? err : 0;
+    err = cli_open(cli, path, given.chain ? 0 : VDISK_OPEN_ALONE, &disk);
+    if (err < 0)
+        return err;
+    *links = control_info(disk, given.chain);
+    vdisk_close(disk);
+    return 0;
+}
+
 static int run(struct cli *cli, char **operand)
 {
-    struct vdisk *disk;
-    int err = cli_open(cli, operand[0], given.chain ? 0 : VDISK_OPEN_ALONE, &disk);
+    json_t *links = NULL;
+    int err = links_get(cli, operand[0], &links);
 
-    if (err < 0)
-        return cli_error(cli, operand[0], err);
-    err = links_print(disk);
-    vdisk_close(disk);
+    if (err == 0)
+        err = links_print(links);
+    json_decref(links);
     return err < 0 ? cli_error(cli, operand[0], err) : EXIT_SUCCESS;
 }
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* JSON as the commands print it: sizes are integers in bytes; text that is not UTF-8 has U+FFFD in its place. */
+/* JSON as the commands print it. */
 #ifndef CLI_JSON_H
 #define CLI_JSON_H
 
-#include <jansson.h>
+#include "control/json.h"
 
-/* Never NULL but for want of memory. */
-json_t *cli_json_text(const char *text);
+static inline json_t *cli_json_text(const char *text)
+{
+    return control_json_text(text);
+}
 
 /* An array that is printed while it grows: elements one a line, with nothing kept. */
 struct cli_json_array {

@@ -140,7 +140,9 @@ void filesystem_unmount_all(const struct export *export, const char *directory);
 int overlay_open(const char *image, const struct vdisk_open_options *options, struct vdisk **disk);
 
 /* message.c */
-extern const struct vdisk_log message_log;
+void message_print(void *arg, enum vdisk_level level, const char *text);
+#define MESSAGE_LOG {message_print, NULL} /* of a disk */
+
 extern bool message_quiet, message_verbose;
 
 void message_say(enum vdisk_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));

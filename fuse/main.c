@@ -28,6 +28,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "control/server.h"
 #include "export.h"
 
 #ifndef PR_SET_IO_FLUSHER
@@ -53,6 +54,8 @@ static const struct option options[] = {
     {"quiet", no_argument, NULL, 'q'},         {"verbose", no_argument, NULL, 'v'},
     {NULL, 0, NULL, 0},
 };
+
+static struct control_log control_words = CONTROL_LOG_INIT(MESSAGE_LOG);
 
 static const char dead[] = "what is mounted there has died (vdisk umount removes it)";
 
@@ -182,7 +185,7 @@ static int disk_open(struct export *export)
         .format = given.format,
         .parents = given.parent_count > 0 ? given.parents : NULL,
         .parent_dir = given.parent_dir,
-        .log = message_log,
+        .log = control_log(&control_words),
     };
     struct vdisk *disk;
     int err = given.overlay ? overlay_open(given.image, &how, &disk) : vdisk_open(given.image, &how, &disk);
@@ -334,6 +337,7 @@ static void report(const struct export *export, int err)
 static int run(int ready)
 {
     static struct export export;
+    struct control_server *control = NULL;
     sigset_t set;
     int signals, err, closed;
 
@@ -357,7 +361,10 @@ static int run(int ready)
         return EXIT_FAILURE;
     err = session_open(&export);
     if (err == 0) {
+        if (!given.overlay) /* which is not the image's disk */
+            control_server_open(export.port, "vdisk mount", &control_words, &control); /* or it is served without */
         err = serve(&export, signals, ready);
+        control_server_close(control);
         fuse_session_destroy(export.session);
     }
     closed = vdisk_port_close(export.port);

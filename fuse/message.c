@@ -23,7 +23,7 @@ static void put(FILE *stream, const char *text)
     }
 }
 
-static void print(void *arg, enum vdisk_level level, const char *text)
+void message_print(void *arg, enum vdisk_level level, const char *text)
 {
     static const char *const words[] = {"", "warning: ", "note: "};
     static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO};
@@ -42,8 +42,6 @@ static void print(void *arg, enum vdisk_level level, const char *text)
     pthread_mutex_unlock(&lock);
 }
 
-const struct vdisk_log message_log = {print, NULL};
-
 void message_say(enum vdisk_level level, const char *format, ...)
 {
     va_list args;
@@ -53,7 +51,7 @@ void message_say(enum vdisk_level level, const char *format, ...)
     if (vasprintf(&text, format, args) < 0)
         text = NULL;
     va_end(args);
-    print(NULL, level, text ? text : "out of memory");
+    message_print(NULL, level, text ? text : "out of memory");
     free(text);
 }
 

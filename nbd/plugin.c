@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/server.h"
 #include "disk/mutant.h"
 #include "disk/vdisk.h"
 
@@ -367,6 +368,9 @@ static void say(void *arg, enum vdisk_level level, const char *text)
         nbdkit_error("%s", text);
 }
 
+static struct control_log control_words = CONTROL_LOG_INIT({.print = say});
+static struct control_server *control;
+
 static int vdisk_plugin_get_ready(void)
 {
     struct vdisk_open_options how = {
@@ -374,7 +378,7 @@ static int vdisk_plugin_get_ready(void)
         .format = given.format,
         .parents = given.parent_count > 0 ? (const char *const *)given.parents : NULL,
         .parent_dir = given.parent_dir,
-        .log = {say, NULL},
+        .log = control_log(&control_words),
     };
     pthread_rwlockattr_t attributes;
     int err = vdisk_port_open(given.file, &how, &port);
@@ -392,12 +396,21 @@ static int vdisk_plugin_get_ready(void)
     return 0;
 }
 
+/* In the process that serves: threads do not live through the fork. Without a control socket it serves too. */
+static int vdisk_plugin_after_fork(void)
+{
+    control_server_open(port, "vdisk serve", &control_words, &control);
+    return 0;
+}
+
 /* After the last connection: everything is made durable and the image closed. */
 static void vdisk_plugin_cleanup(void)
 {
     struct pooled *next;
     int err;
 
+    control_server_close(control);
+    control = NULL;
     for (struct pooled *each = pool; each; each = next) {
         next = each->next;
         vdisk_ring_close(each->ring);
@@ -429,6 +442,7 @@ static struct nbdkit_plugin plugin = {
     .config = vdisk_plugin_config,
     .config_complete = vdisk_plugin_config_complete,
     .get_ready = vdisk_plugin_get_ready,
+    .after_fork = vdisk_plugin_after_fork,
     .cleanup = vdisk_plugin_cleanup,
     .unload = vdisk_plugin_unload,
     .open = vdisk_plugin_open,

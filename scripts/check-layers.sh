@@ -33,12 +33,13 @@ check() {
     allow odx disk/
     allow replica disk/
     allow lib disk/ vhd/ vhdx/ odx/ replica/
-    allow cli disk/vdisk.h
-    allow fuse disk/vdisk.h disk/mutant.h
+    allow control disk/vdisk.h
+    allow cli disk/vdisk.h control/
+    allow fuse disk/vdisk.h disk/mutant.h control/
     allow scsi disk/vdisk.h disk/endian.h disk/mutant.h
-    allow nbd disk/vdisk.h disk/mutant.h
+    allow nbd disk/vdisk.h disk/mutant.h control/
     allow iscsi disk/vdisk.h scsi/
-    allow vmm disk/vdisk.h disk/endian.h disk/mutant.h scsi/
+    allow vmm disk/vdisk.h disk/endian.h disk/mutant.h scsi/ control/
     allow vswitch -
 }
 

@@ -17,6 +17,8 @@ if [ -z "${TMPDIR:-}" ] || [ "$PWD" != "$TMPDIR" ]; then # by hand
     export TMPDIR=$PWD
 fi
 
+export VDISK_RUNTIME_DIR=$TMPDIR/.run # control sockets
+
 mounts=()
 cleanup() {
     local mount

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What may be asked of a holder: one function and one line of the table each (docs/control.md tells the members). */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "info.h"
+#include "job.h"
+#include "json.h"
+
+static int run_info(struct job *job, json_t **result)
+{
+    int chain = 0, err = job_arguments(job, "{s?b}", "chain", &chain);
+
+    if (err < 0)
+        return err;
+    *result = json_pack("{s:o}", "links", control_info(vdisk_port_disk(server_port(job->server)), chain));
+    return 0;
+}
+
+static const char *const ops[] = {"read", "write", "zero", "discard", "flush"};
+
+/* Sums since the disk was opened; "latency" has the buckets that are not empty, each the longest duration in nanoseconds
+ * that is counted in it, and how often. */
+static json_t *stats_op(const struct vdisk_stats_op *op)
+{
+    json_t *latency = json_array();
+
+    for (unsigned i = 0; i < VDISK_STATS_BUCKETS; i++)
+        if (op->latency[i] > 0)
+            json_array_append_new(latency, json_pack("[I, I]", (json_int_t)vdisk_stats_bound(i),
+                                                     (json_int_t)op->latency[i]));
+    return json_pack("{s:I, s:I, s:I, s:I, s:o}", "count", (json_int_t)op->count, "errors", (json_int_t)op->errors,
+                     "bytes", (json_int_t)op->bytes, "nanoseconds", (json_int_t)op->nanoseconds, "latency", latency);
+}
+
+static int run_stats(struct job *job, json_t **result)
+{
+    struct control_server *server = job->server;
+    struct vdisk_stats stats;
+    json_t *all;
+    int err = job_arguments(job, "{}");
+
+    if (err < 0)
+        return err;
+    vdisk_port_stats(server_port(server), &stats);
+    all = json_object();
+    for (unsigned i = 0; i < sizeof(ops) / sizeof(*ops); i++)
+        json_object_set_new(all, ops[i], stats_op(&stats.op[i]));
+    *result = json_pack("{s:s, s:i, s:I, s:o, s:o}", "program", server_program(server), "pid", (int)getpid(), "size",
+                        (json_int_t)vdisk_port_size(server_port(server)), "working-on",
+                        queue_status(server_queue(server)), "operations", all);
+    return 0;
+}
+
+static const struct operation operations[] = {
+    {.name = "info", .run = run_info},
+    {.name = "stats", .run = run_stats, .instant = true},
+};
+
+const struct operation *operation_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof(operations) / sizeof(*operations); i++)
+        if (strcmp(operations[i].name, name) == 0)
+            return &operations[i];
+    return NULL;
+}

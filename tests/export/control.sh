@@ -1,0 +1,71 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Commands on a disk that another process has open ask that process: over a mount and over NBD. A holder that died is
+# nobody, and its socket goes away.
+. "$(dirname "$0")/../lib.sh"
+. "$(dirname "$0")/../export.sh"
+need jq
+
+sockets() {
+    find "$VDISK_RUNTIME_DIR" -type s 2>/dev/null | wc -l
+}
+
+# asked IMAGE PROGRAM: its holder answers.
+asked() {
+    same "$(stat -c %a "$VDISK_RUNTIME_DIR")" 700 "the directory's mode"
+    same "$(find "$VDISK_RUNTIME_DIR" -type s -printf %m)" 600 "the socket's mode"
+    same "$(member "$1" '.headers | length > 0')" true "$1: headers from its holder"
+    vdisk info "$1" >out
+    grep -Eq 'virtual-size +64 MiB' out || fail "$1: $(cat out)"
+    vdisk stats "$1" --json >out
+    same "$(jq -r .program out)" "$2" "who has it open"
+    same "$(jq '.write.bytes' out)" 4194304 "bytes written"
+    [ "$(jq '.write."latency-ns".p99' out)" -gt 0 ] || fail "no latency: $(cat out)"
+    vdisk top "$1" --count 1 >out
+    grep -Eq '^write +0 ' out || fail "top: $(cat out)"
+    ln -sf "$1" other-name
+    same "$(vdisk stats other-name --json | jq -r .program)" "$2" "who has it open, by another name"
+    refused "is in use" vdisk write "$1"
+}
+
+random_bytes 4194304 1 >part
+refused "a.vhdx: No such file" vdisk stats a.vhdx
+if [ -x "$BUILD/vdisk-fuse" ] && [ -w /dev/fuse ]; then
+    quietly create a.vhdx --size 64M
+    refused "no process that can be asked" vdisk stats a.vhdx
+    attach a.vhdx m
+    dd if=part of=m/disk bs=1M conv=notrunc,fsync status=none
+    asked a.vhdx "vdisk mount"
+    detach m
+    same "$(sockets)" 0 "sockets after umount"
+    clean a.vhdx
+
+    attach a.vhdx m
+    kill -9 "$(holder "$PWD/m")"
+    vdisk umount m
+    unset 'mounts[-1]'
+    same "$(sockets)" 1 "sockets of the dead"
+    refused "no process that can be asked" vdisk stats a.vhdx
+    same "$(sockets)" 0 "sockets after somebody looked"
+    status 0 vdisk info a.vhdx
+
+    chmod 755 "$VDISK_RUNTIME_DIR" # not for its owner alone: mounted all the same, and said
+    mounts+=("$PWD/m")
+    vdisk mount a.vhdx m 2>err
+    grep -q 'no control socket can be made' err || fail "not said: $(cat err)"
+    refused "no process that can be asked" vdisk stats a.vhdx
+    detach m
+    chmod 700 "$VDISK_RUNTIME_DIR"
+    tried=yes
+fi
+if command -v nbdkit >/dev/null && [ -f "$BUILD/nbdkit-vdisk-plugin.so" ] && command -v nbdcopy >/dev/null; then
+    quietly create b.vhd --size 64M
+    serve b.vhd
+    nbdcopy part "$uri"
+    asked b.vhd "vdisk serve"
+    unserve b.vhd
+    same "$(sockets)" 0 "sockets after the server"
+    clean b.vhd
+    tried=yes
+fi
+[ -n "${tried:-}" ] || skip "neither a mount nor NBD can be tried here"
