@@ -22,6 +22,20 @@ int cli_ask(struct cli *cli, const char *path, json_t *request, json_t **result)
     return err < 0 ? err : 1;
 }
 
+void cli_ask_describe(const json_t *result, char text[200])
+{
+    const char *format = json_string_value(json_object_get(result, "format"));
+    const char *type = json_string_value(json_object_get(result, "type"));
+    uint64_t block_size = (uint64_t)json_integer_value(json_object_get(result, "block-size"));
+    uint64_t size_bytes = (uint64_t)json_integer_value(json_object_get(result, "virtual-size"));
+    double pause = (double)json_integer_value(json_object_get(result, "pause-ns")) / 1e6;
+    char size[64], block[32];
+
+    snprintf(text, 200, "%s %s, %s%s%s, requests waited %.1f ms", type ? type : "", format ? format : "",
+             cli_size_full(size, size_bytes), block_size > 0 ? ", blocks of " : "",
+             block_size > 0 ? cli_size_text(block, block_size) : "", pause);
+}
+
 char *cli_ask_path(const char *path)
 {
     char *here = path[0] == '/' ? NULL : getcwd(NULL, 0), *whole = NULL;

@@ -11,6 +11,9 @@
  * -errno, said. */
 int cli_ask(struct cli *cli, const char *path, json_t *request, json_t **result);
 
+/* "dynamic vhdx, 127 GiB (136365211648 bytes), blocks of 32 MiB, requests waited 0.4 ms", from an operation's result. */
+void cli_ask_describe(const json_t *result, char text[200]);
+
 /* A path as the holder has to be given it, from the root; malloced, of a file that need not exist. NULL: out of memory. */
 char *cli_ask_path(const char *path);
 

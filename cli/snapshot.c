@@ -2,7 +2,7 @@
 /* vdisk snapshot: a new child over a disk, which becomes a point to go back to. */
 #include <stdlib.h>
 
-#include "cli/cli.h"
+#include "cli/ask.h"
 
 static struct {
     uint64_t block_size;
@@ -12,6 +12,23 @@ static const struct cli_option options[] = {
     {"block-size", CLI_SIZE, "SIZE", &given.block_size, "of CHILD: its unit of allocation"},
     {NULL, CLI_FLAG, NULL, NULL, NULL},
 };
+
+/* By who has the disk open: 1; 0: nobody; or -errno, said. */
+static int ask(struct cli *cli, char **operand)
+{
+    char text[200], *child = cli_ask_path(operand[1]);
+    json_t *result;
+    int err = cli_ask(cli, operand[0], json_pack("{s:s, s:s, s:I}", "do", "snapshot", "child", child, "block-size",
+                                                 (json_int_t)given.block_size), &result);
+
+    free(child);
+    if (err <= 0)
+        return err;
+    cli_ask_describe(result, text);
+    json_decref(result);
+    cli_report(cli, operand[1], text);
+    return 1;
+}
 
 static int run(struct cli *cli, char **operand)
 {
@@ -25,6 +42,9 @@ static int run(struct cli *cli, char **operand)
         return cli_fail(cli, "a block of 4 GiB or more does not exist");
     if (cli_check_free(cli, operand[1], false) < 0)
         return EXIT_FAILURE;
+    err = ask(cli, operand);
+    if (err != 0)
+        return err < 0 ? cli_error(cli, operand[0], err) : EXIT_SUCCESS;
     cli_open_options(cli, VDISK_OPEN_WRITE, &how);
     err = vdisk_port_open(operand[0], &how, &port);
     if (err < 0)

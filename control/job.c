@@ -128,6 +128,8 @@ void job_run(struct job *job)
     json_t *result = NULL;
     int err = job->cancel ? -ECANCELED : job->operation->run(job, &result);
 
+    if (!job->operation->instant)
+        server_follow(job->server);
     if (err == 0) {
         server_send(job->server, job->client,
                     json_pack("{s:o*, s:o}", "id", job_id(job->id), "result", result ? result : json_object()));

@@ -52,7 +52,11 @@ int job_error(struct job *job, int error, const char *format, ...) __attribute__
 
 /* server.c */
 struct vdisk_port *server_port(struct control_server *server);
+struct control_log *server_log(struct control_server *server);
 const char *server_program(const struct control_server *server);
+
+/* The disk may be another file's now: the socket gets that one's name. On the working thread. */
+void server_follow(struct control_server *server);
 
 /* A line to the job's client, from any thread. Takes message. */
 void server_send(struct control_server *server, uint64_t client, json_t *message);

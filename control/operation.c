@@ -18,6 +18,44 @@ static int run_info(struct job *job, json_t **result)
     return 0;
 }
 
+/* The holder stands in another directory than who asks. */
+static int path_check(struct job *job, const char *name, const char *path)
+{
+    return path[0] == '/' ? 0 : job_error(job, -EINVAL, "%s: %s: %s has to be a path from the root",
+                                          job->operation->name, path, name);
+}
+
+/* The disk as it is now. pause: how long requests had to wait at most. */
+static json_t *summary(struct job *job, uint64_t pause)
+{
+    struct vdisk *disk = vdisk_port_disk(server_port(job->server));
+
+    return json_pack("{s:o, s:s, s:s, s:I, s:I, s:I}", "file", control_json_text(vdisk_path(disk)), "format",
+                     vdisk_format(disk), "type", vdisk_type(disk), "virtual-size", (json_int_t)vdisk_size(disk),
+                     "block-size", (json_int_t)vdisk_block_size(disk), "pause-ns", (json_int_t)pause);
+}
+
+static int run_snapshot(struct job *job, json_t **result)
+{
+    struct vdisk_create_options create = {.log = control_log(server_log(job->server))};
+    struct vdisk_pause pause = {0};
+    json_int_t block_size = 0;
+    const char *child;
+    int err = job_arguments(job, "{s:s, s?I}", "child", &child, "block-size", &block_size);
+
+    if (err == 0)
+        err = path_check(job, "child", child);
+    if (err == 0 && (block_size < 0 || block_size > UINT32_MAX))
+        err = job_error(job, -EINVAL, "a block of %lld bytes does not exist", (long long)block_size);
+    if (err < 0)
+        return err;
+    create.block_size = (uint32_t)block_size;
+    err = vdisk_snapshot(server_port(job->server), child, &create, &pause);
+    if (err == 0)
+        *result = summary(job, pause.longest);
+    return err;
+}
+
 static const char *const ops[] = {"read", "write", "zero", "discard", "flush"};
 
 /* Sums since the disk was opened; "latency" has the buckets that are not empty, each the longest duration in nanoseconds
@@ -55,6 +93,7 @@ static int run_stats(struct job *job, json_t **result)
 
 static const struct operation operations[] = {
     {.name = "info", .run = run_info},
+    {.name = "snapshot", .run = run_snapshot},
     {.name = "stats", .run = run_stats, .instant = true},
 };
 

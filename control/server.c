@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -34,7 +35,7 @@ struct control_server {
     struct queue *queue;
     pthread_t thread;
     int directory, listener;
-    char name[PLACE_NAME_MAX];
+    char name[PLACE_NAME_MAX]; /* the working thread's, while there is one */
     int wake; /* eventfd: there is something to send, or the end */
     atomic_bool stop;
     uint64_t next_number;
@@ -45,6 +46,11 @@ struct control_server {
 struct vdisk_port *server_port(struct control_server *server)
 {
     return server->port;
+}
+
+struct control_log *server_log(struct control_server *server)
+{
+    return server->log;
 }
 
 const char *server_program(const struct control_server *server)
@@ -319,6 +325,20 @@ static int listen_at(struct control_server *server)
     return err;
 }
 
+void server_follow(struct control_server *server)
+{
+    char name[PLACE_NAME_MAX];
+    struct stat st;
+
+    if (stat(vdisk_path(vdisk_port_disk(server->port)), &st) < 0)
+        return;
+    place_name(&st, name);
+    if (strcspn(name, ".") == strcspn(server->name, ".") && strncmp(name, server->name, strcspn(name, ".")) == 0)
+        return;
+    if (renameat(server->directory, server->name, server->directory, name) == 0)
+        memcpy(server->name, name, sizeof(name));
+}
+
 static void release(struct control_server *server)
 {
     if (server->listener >= 0) {
@@ -387,9 +407,9 @@ void control_server_close(struct control_server *server)
 {
     if (!server)
         return;
-    unlinkat(server->directory, server->name, 0); /* nobody finds it any more */
     log_attach(server->log, NULL);
     queue_stop(server->queue); /* what is being done ends; its reply goes out below */
+    unlinkat(server->directory, server->name, 0);
     atomic_store(&server->stop, true);
     wake(server);
     pthread_join(server->thread, NULL);

@@ -59,6 +59,17 @@ static struct control_log control_words = CONTROL_LOG_INIT(MESSAGE_LOG);
 
 static const char dead[] = "what is mounted there has died (vdisk umount removes it)";
 
+/* The process goes elsewhere, and what is done to the disk later is told to it by path. */
+static const char *absolute(const char *path)
+{
+    char *here = path[0] == '/' ? NULL : getcwd(NULL, 0), *whole = NULL;
+
+    if (asprintf(&whole, "%s%s%s", here ? here : "", here ? "/" : "", path) < 0)
+        whole = NULL;
+    free(here);
+    return whole;
+}
+
 static int parse(int argc, char **argv)
 {
     int which;
@@ -85,7 +96,9 @@ static int parse(int argc, char **argv)
         message_say(VDISK_ERROR, "vdisk-fuse serves vdisk mount: see vdisk mount --help");
         return -EINVAL;
     }
-    given.image = argv[optind];
+    given.image = absolute(argv[optind]);
+    if (!given.image)
+        return -ENOMEM;
     given.directory = realpath(argv[optind + 1], NULL);
     if (given.directory)
         return 0;

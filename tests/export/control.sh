@@ -28,6 +28,16 @@ asked() {
     refused "is in use" vdisk write "$1"
 }
 
+# snapshot IMAGE CHILD FILE: of a disk under writes, which go on in the child; FILE stands for the disk.
+snapshot() {
+    refused "exists" vdisk snapshot "$1" "$1"
+    vdisk snapshot "$1" "$2" >out
+    grep -Eq 'requests waited [0-9.]+ ms' out || fail "snapshot: $(cat out)"
+    refused "no process that can be asked" vdisk stats "$1"
+    same "$(vdisk stats "$2" --json | jq .write.bytes)" 4194304 "$2: bytes written"
+    same "$(vdisk info "$2" --chain --json | jq length)" 2 "links"
+}
+
 random_bytes 4194304 1 >part
 refused "a.vhdx: No such file" vdisk stats a.vhdx
 if [ -x "$BUILD/vdisk-fuse" ] && [ -w /dev/fuse ]; then
@@ -36,9 +46,16 @@ if [ -x "$BUILD/vdisk-fuse" ] && [ -w /dev/fuse ]; then
     attach a.vhdx m
     dd if=part of=m/disk bs=1M conv=notrunc,fsync status=none
     asked a.vhdx "vdisk mount"
+    snapshot a.vhdx a1.vhdx
+    dd if=part of=m/disk bs=1M seek=8 conv=notrunc,fsync status=none
+    cmp <(part m/disk 8388608 4194304) part
     detach m
     same "$(sockets)" 0 "sockets after umount"
     clean a.vhdx
+    clean a1.vhdx
+    cmp <(vdisk read a1.vhdx --length 4194304) part
+    cmp <(vdisk read a1.vhdx --offset 8M --length 4194304) part
+    vdisk read a.vhdx --offset 8M --length 4194304 | cmp -n 4194304 - /dev/zero
 
     attach a.vhdx m
     kill -9 "$(holder "$PWD/m")"
@@ -63,9 +80,13 @@ if command -v nbdkit >/dev/null && [ -f "$BUILD/nbdkit-vdisk-plugin.so" ] && com
     serve b.vhd
     nbdcopy part "$uri"
     asked b.vhd "vdisk serve"
+    snapshot b.vhd b1.vhd
+    nbdcopy part "$uri"
     unserve b.vhd
     same "$(sockets)" 0 "sockets after the server"
     clean b.vhd
+    clean b1.vhd
+    cmp <(vdisk read b1.vhd --length 4194304) part
     tried=yes
 fi
 [ -n "${tried:-}" ] || skip "neither a mount nor NBD can be tried here"
