@@ -11,8 +11,7 @@
 #include "engine.h"
 #include "mutant.h"
 
-/* Makes the first part of the range zero in the disk's own file, giving it a home if it has none. */
-static int64_t zero_in_place(struct vdisk *disk, uint64_t offset, uint64_t length, bool keep)
+int64_t engine_zero(struct vdisk *disk, uint64_t offset, uint64_t length, bool keep)
 {
     struct disk_extent extent;
     unsigned parity;
@@ -64,7 +63,7 @@ static int zero_part(struct vdisk *disk, enum vdisk_op op, uint64_t offset, uint
         if (op == VDISK_ZERO ? extent.kind == VDISK_EXTENT_DATA ||
                                   (!MUTANT("zero-leaves-home") && has_home(disk, offset, extent.length))
                              : extent.kind == VDISK_EXTENT_DATA && disk->type != DISK_FIXED)
-            done = zero_in_place(disk, offset, extent.length, op == VDISK_ZERO);
+            done = engine_zero(disk, offset, extent.length, op == VDISK_ZERO);
         else
             done = (int64_t)extent.length;
         if (done < 0)

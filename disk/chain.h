@@ -18,6 +18,9 @@ int chain_format_of_file(struct file *file, const char *name, const struct disk_
 /* One link over an open file, which it takes on success. */
 int link_open(struct file *file, const struct disk_format *format, bool alone, struct vdisk **disk);
 int link_close(struct vdisk *disk);
+/* The file of a disk at rest was changed: *fresh is the disk as it is now, with everything that the old one had, which is
+ * gone. On failure *fresh is the old one, of which nothing can be read or written any more. */
+int link_reopen(struct vdisk *disk, struct vdisk **fresh);
 
 /* A child of an open disk, under a temporary name, open for writing; its parent is that disk, which stays the caller's
  * where this fails. create_appear gives it its name, durably; until then closing it removes it. */

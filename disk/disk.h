@@ -97,6 +97,13 @@ struct disk_format {
      * writing anew (with new identifiers, where the format has them). Nothing is in flight. NULL: sync is enough. */
     int (*settle)(struct vdisk *disk);
 
+    /* Gives a settled disk, on which nothing runs, another size. below: how much of a parent there
+     * is. Whatever the moment of a power cut, the file opens with the old size or the new one, and what both have is as it
+     * was. What the disk gains in new blocks reads as zeros, whatever a parent holds; the space of what it loses is given
+     * back. Whatever is returned, the file is then clean and the disk good for nothing but close, which leaves the file
+     * alone. NULL: cannot. */
+    int (*resize)(struct vdisk *disk, uint64_t size, uint64_t below);
+
     void (*info)(struct vdisk *disk, vdisk_field_fn *field, void *arg);
 
     /* See vdisk_check. The file is open read-only. */
@@ -181,6 +188,10 @@ void disk_release(struct vdisk *disk);
  * in flight. And back: -EBUSY where somebody else has opened it since. */
 int disk_freeze(struct vdisk *disk);
 int disk_thaw(struct vdisk *disk);
+
+/* For resize: of the block in which the smaller of both sizes ends, what is behind it becomes zero in the disk's own
+ * file, durably, so that neither a guest's old bytes nor a parent's show when the disk is, or later becomes, larger. */
+int disk_clear_tail(struct vdisk *disk, uint64_t size, uint64_t below);
 
 /* Says "<format>: <path>: <text>" and returns error. */
 #define disk_error(disk, error, ...) file_error((disk)->file, (disk)->format->name, (error), __VA_ARGS__)

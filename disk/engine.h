@@ -38,6 +38,9 @@ void worker_give(struct vdisk_io *io); /* runs engine_block, then ring_post */
 /* blocking.c: what workers do. The result goes to io->engine.blocked_result. False: the io waits elsewhere, is not
  * to be posted, and may be gone already. */
 bool engine_block(struct vdisk_io *io);
+/* Makes the first part of the range, which is in the disk's blocks, zero in the disk's own file, giving it a home if it has
+ * none. How many bytes, or -errno. */
+int64_t engine_zero(struct vdisk *disk, uint64_t offset, uint64_t length, bool keep);
 
 /* map.c: one link, loading what it needs. Blocks. */
 int link_map(struct vdisk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent);

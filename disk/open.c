@@ -135,7 +135,8 @@ free_disk:
     return err;
 }
 
-int link_close(struct vdisk *disk)
+/* All but the file. */
+static int link_end(struct vdisk *disk)
 {
     int err;
 
@@ -143,13 +144,40 @@ int link_close(struct vdisk *disk)
     err = disk->format->close(disk);
     if (!err)
         err = disk_failure(disk);
-    file_close(disk->file);
     pthread_mutex_destroy(&disk->data_lock);
     hold_destroy(&disk->hold);
     epoch_destroy(&disk->epoch);
     free(disk->temporary);
     free(disk);
     return err;
+}
+
+int link_close(struct vdisk *disk)
+{
+    struct file *file = disk->file;
+    int err = link_end(disk);
+
+    file_close(file);
+    return err;
+}
+
+int link_reopen(struct vdisk *disk, struct vdisk **fresh)
+{
+    struct vdisk *d;
+    int err = link_open(disk->file, disk->format, disk->alone, &d);
+
+    if (err) {
+        disk->size = 0;
+        disk_fail(disk, err);
+        *fresh = disk;
+        return err;
+    }
+    d->parent = disk->parent;
+    d->temporary = disk->temporary;
+    d->replace = disk->replace;
+    disk->temporary = NULL;
+    *fresh = d;
+    return link_end(disk);
 }
 
 int vdisk_open(const char *path, const struct vdisk_open_options *options, struct vdisk **disk)

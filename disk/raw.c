@@ -29,6 +29,16 @@ static int raw_sync(struct vdisk *disk)
     return err;
 }
 
+static int raw_resize(struct vdisk *disk, uint64_t size, uint64_t below)
+{
+    int err = file_resize(disk->file, size);
+
+    (void)below;
+    if (!err)
+        err = file_sync(disk->file);
+    return err ? disk_error(disk, err, "its size cannot be %llu bytes: %s", (unsigned long long)size, strerror(-err)) : 0;
+}
+
 static int raw_close(struct vdisk *disk)
 {
     return disk->writable ? raw_sync(disk) : 0;
@@ -83,6 +93,7 @@ const struct disk_format raw_format = {
     .create = raw_create,
     .map = raw_map,
     .sync = raw_sync,
+    .resize = raw_resize,
     .info = raw_info,
     .check = raw_check,
 };

@@ -305,6 +305,16 @@ int vdisk_check(const char *path, const struct vdisk_open_options *options, cons
 int vdisk_repair(const char *path, const struct vdisk_open_options *options, unsigned flags,
                  const struct vdisk_progress *progress, vdisk_fault_fn *step, void *arg);
 
+/* ---- Resize -------------------------------------------------------------------------------------------------- */
+
+#define VDISK_RESIZE_SHRINK_DATA 0x1u /* what is behind the new end may be lost; otherwise it must be zeros: -ENOTEMPTY */
+
+/* Gives the disk behind the port another size, beside the requests of others, which wait for the short while that it takes.
+ * What the disk gains reads as zeros, whatever a parent holds; what it loses is gone, and its space with it. Requests that
+ * reach behind the end then fail with -ERANGE. A power cut leaves a disk of the old size or the new one. cancel and step
+ * are for the search for data behind the new end. */
+int vdisk_resize(struct vdisk_port *port, uint64_t size, unsigned flags, const struct vdisk_progress *progress);
+
 /* ---- Copy and compare ---------------------------------------------------------------------------------------- */
 
 #define VDISK_COPY_ALONE 0x1u /* copy only what this link itself holds: the target has the same parent */

@@ -59,6 +59,11 @@ of_kind() { # PATTERN
 tests_for() { # NAME
     {
         case $1 in
+        *resize-* | vhd-fixed-* | vhd-footer*)
+            of_kind 'cli/resize'
+            echo "resize env CRASH_PROCESSES=1 $BUILD/tests/crash/resize"
+            of_kind 'hostile/vhd'
+            ;;
         repair-*) of_kind 'cli/check-repair|hostile/vhd' && echo "repair env CRASH_PROCESSES=1 $BUILD/tests/crash/repair" ;;
         parent-* | chain-*) of_kind 'cli/(parent|chain)' && of_kind 'hostile/chain' ;;
         vhd*/*) of_kind "hostile/${1%%[-/]*}" && of_kind 'hostile/chain|unit/' && of_kind 'cli/(check|parent|raw)' ;;

@@ -220,3 +220,28 @@ void rig_save(struct rig *rig, struct storage *storage, const char *dir, const c
         save(rig->parent, dir, "parent.", rig->config->format);
     save(storage, dir, name, "");
 }
+
+void rig_choose(struct rng *rng, uint64_t n, size_t count, uint8_t *keep)
+{
+    if (count <= 6 && n < UINT64_C(1) << count) {
+        for (size_t i = 0; i < count; i++)
+            keep[i] = n >> i & 1 ? KEEP_ALL : KEEP_NONE;
+        return;
+    }
+    if (n < 2) {
+        memset(keep, n ? KEEP_ALL : KEEP_NONE, count);
+    } else if (n - 2 < count) { /* a prefix */
+        for (size_t i = 0; i < count; i++)
+            keep[i] = i < n - 2 ? KEEP_ALL : KEEP_NONE;
+    } else if (n - 2 < 3 * count) { /* all but one, only one */
+        size_t one = (size_t)(n - 2) % count;
+
+        memset(keep, n - 2 < 2 * count ? KEEP_ALL : KEEP_NONE, count);
+        keep[one] = n - 2 < 2 * count ? KEEP_NONE : KEEP_ALL;
+    } else {
+        uint64_t none = 1 + rng_below(rng, 8);
+
+        for (size_t i = 0; i < count; i++)
+            keep[i] = rng_below(rng, 10) < none ? KEEP_NONE : rng_below(rng, 3) ? KEEP_ALL : KEEP_TORN;
+    }
+}

@@ -54,6 +54,10 @@ void rig_check(struct rig *rig, struct storage *storage); /* must be clean */
 /* All that the guest touched. */
 void rig_read(struct rig *rig, struct vdisk *disk, uint32_t *values);
 
+/* The n-th way to choose among count pending operations of a cut (enum storage_keep each), the plain ones first, seeded
+ * from there on. */
+void rig_choose(struct rng *rng, uint64_t n, size_t count, uint8_t *keep);
+
 /* Writes the parent beside a file of the storage's bytes, under the name by which the child knows it. */
 void rig_save(struct rig *rig, struct storage *storage, const char *dir, const char *name);
 

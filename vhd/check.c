@@ -86,6 +86,10 @@ static bool check_footers(struct check *c)
     if (!f->end_there)
         check_tell(c, VDISK_FAULT, "footer-missing", f->end_at, "end of the file at 0x%llx: there is no footer",
                    LL(f->end_at));
+    else if (f->behind)
+        check_tell(c, VDISK_FAULT, "footer-behind", f->end_at,
+                   "footer at 0x%llx: %llu bytes are behind it, left by an interrupted resize", LL(f->end_at),
+                   LL(c->file->size - f->end_at - VHD_SECTOR));
     else if (!f->end_valid)
         check_tell(c, VDISK_FAULT, "footer-checksum", f->end_at, "footer at 0x%llx: bad checksum 0x%08x", LL(f->end_at),
                    be32_get(f->end.checksum));

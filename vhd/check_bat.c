@@ -41,16 +41,17 @@ static int check_entry(struct check *c, uint32_t block, uint32_t sector)
 
     if (sector == VHD_UNUSED)
         return 0;
-    if (silent && (block >= c->layout.blocks || vhd_entry_check(&c->layout, block, sector, NULL))) {
+    if (silent && block >= c->layout.blocks)
+        return 0;
+    if (silent && vhd_entry_check(&c->layout, block, sector, NULL)) {
         c->faults++;
         return 0;
     }
     if (block >= c->layout.blocks) {
         uint64_t at = c->layout.bat_at + 4ull * block;
 
-        check_tell(c, VDISK_FAULT, "bat-beyond-disk", at,
-                   "BAT entry %u at 0x%llx: is used (0x%x), the disk has only %u blocks", block, LL(at), sector,
-                   c->layout.blocks);
+        check_leak(c, "bat-beyond-disk", at, 0, "BAT entry %u at 0x%llx: is used (0x%x), the disk has only %u blocks",
+                   block, LL(at), sector, c->layout.blocks);
         return 0;
     }
     if (vhd_entry_check(&c->layout, block, sector, &reason) == 0)

@@ -19,21 +19,11 @@
 /* A guest that discards and writes but never flushes must not make the file grow without end. */
 #define FREED_MAX 64u
 
-/* The sector where the block lives, VHD_UNUSED where it does not. vhd_begin has loaded and checked the whole BAT. */
-static uint32_t home_of(const struct vhd *v, uint32_t block)
-{
-    uint64_t state = atomic_load(&v->state[block]);
-
-    if (state)
-        return state & VHD_STATE_HOME ? (uint32_t)(state & VHD_STATE_SECTOR) : VHD_UNUSED;
-    return vhd_bat_get(table_page(v->bat, block / VHD_PAGE_ENTRIES), block);
-}
-
 /* Step 1. The list is made first, so that nothing can fail between the words and the list. */
 static int revoke_blocks(struct vhd *v, uint32_t first, uint32_t end, struct vhd_space **list)
 {
     for (uint32_t block = first; block < end; block++) {
-        uint32_t sector = home_of(v, block);
+        uint32_t sector = vhd_home(v, block);
         struct vhd_space *space;
 
         if (sector == VHD_UNUSED)

@@ -59,7 +59,7 @@ static bool has_cookie(const struct vhd_footer *footer)
     return memcmp(footer->cookie, VHD_COOKIE, sizeof(footer->cookie)) == 0;
 }
 
-static bool is_valid(const struct vhd_footer *footer)
+bool vhd_footer_valid(const struct vhd_footer *footer)
 {
     return has_cookie(footer) && be32_get(footer->checksum) == footer_checksum(footer);
 }
@@ -90,10 +90,19 @@ int vhd_footers_read(struct file *file, struct vhd_footers *f)
         f->end_at = size - SHORT_FOOTER;
     }
     f->copy_there = has_cookie(&f->copy);
-    f->copy_valid = is_valid(&f->copy);
+    f->copy_valid = vhd_footer_valid(&f->copy);
     f->end_there = has_cookie(&f->end);
-    f->end_valid = is_valid(&f->end);
-    if (!f->end_there)
+    f->end_valid = vhd_footer_valid(&f->end);
+    if (f->end_there)
+        return 0;
+    f->end_at = size;
+    if (f->copy_there)
+        return 0;
+    err = MUTANT("vhd-footer-not-sought") ? 0 : vhd_footer_search(file, &f->end, &f->end_at);
+    if (err < 0)
+        return err;
+    f->end_there = f->end_valid = f->behind = err;
+    if (!err)
         f->end_at = size;
     return 0;
 }
@@ -190,31 +199,44 @@ void vhd_geometry(uint64_t size, unsigned *cylinders, unsigned *heads, unsigned 
     *cylinders = (unsigned)(tracks / *heads);
 }
 
+/* Windows 10's, see vhd_footer_new; the others' sizes mean other things, or promise other things in the file. */
+static void set_creator(struct vhd_footer *footer)
+{
+    memcpy(footer->creator, "win ", sizeof(footer->creator));
+    memcpy(footer->creator_host, "Wi2k", sizeof(footer->creator_host));
+    footer->creator_version = be32_of(0x000A0000);
+}
+
+/* The original size is for information, says the specification; libvhdi takes it for the disk's. */
+void vhd_footer_set_size(struct vhd_footer *footer, uint64_t size)
+{
+    unsigned cylinders, heads, sectors;
+
+    vhd_geometry(size, &cylinders, &heads, &sectors);
+    footer->original_size = footer->current_size = be64_of(size);
+    footer->cylinders = be16_of((uint16_t)cylinders);
+    footer->heads = (uint8_t)heads;
+    footer->sectors_per_track = (uint8_t)sectors;
+    if (memcmp(footer->creator, "win ", sizeof(footer->creator)) != 0)
+        set_creator(footer);
+    footer->checksum = be32_of(footer_checksum(footer));
+}
+
 /* The creator is Windows 10's. It is not vanity: QEMU believes the current size only of creators it knows and cuts
  * the disk down to its geometry for all others, and of those it knows this one alone changes nothing else in any reader
  * (with XenServer's "tap" comes a map of full blocks that its readers look for). */
 void vhd_footer_new(struct vhd_footer *footer, enum vhd_type type, uint64_t size)
 {
-    unsigned cylinders, heads, sectors;
     time_t now = time(NULL);
 
-    vhd_geometry(size, &cylinders, &heads, &sectors);
     *footer = (struct vhd_footer){
         .features = be32_of(VHD_FEATURES),
         .version = be32_of(VHD_VERSION),
         .data_offset = be64_of(type == VHD_FIXED ? VHD_NOWHERE : VHD_SECTOR),
         .timestamp = be32_of(now > VHD_EPOCH ? (uint32_t)(now - VHD_EPOCH) : 0),
-        .creator = {'w', 'i', 'n', ' '},
-        .creator_version = be32_of(0x000A0000),
-        .creator_host = {'W', 'i', '2', 'k'},
-        .original_size = be64_of(size),
-        .current_size = be64_of(size),
-        .cylinders = be16_of((uint16_t)cylinders),
-        .heads = (uint8_t)heads,
-        .sectors_per_track = (uint8_t)sectors,
         .type = be32_of(type),
     };
     memcpy(footer->cookie, VHD_COOKIE, sizeof(footer->cookie));
     uuid_generate(footer->id);
-    footer->checksum = be32_of(footer_checksum(footer));
+    vhd_footer_set_size(footer, size);
 }

@@ -25,16 +25,22 @@ struct vhd_footers {
     uint64_t end_at;            /* of the last footer; the file's size where there is none */
     bool end_there, copy_there; /* the cookie */
     bool end_valid, copy_valid; /* and the checksum */
+    bool behind;                /* the file is longer: an interrupted resize */
 };
 
 uint32_t vhd_checksum(const void *data, size_t size, size_t field);
+bool vhd_footer_valid(const struct vhd_footer *footer);
 int vhd_footers_read(struct file *file, struct vhd_footers *footers);
 int vhd_footer_choose(const struct vhd_footers *footers, struct vhd_footer *footer, struct vhd_reason *reason);
 /* at: where the footer stands. */
 int vhd_footer_check(const struct vhd_footer *footer, uint64_t at, struct vhd_reason *reason);
 uint64_t vhd_footer_size(const struct vhd_footer *footer);
 void vhd_geometry(uint64_t size, unsigned *cylinders, unsigned *heads, unsigned *sectors);
+void vhd_footer_set_size(struct vhd_footer *footer, uint64_t size);
 void vhd_footer_new(struct vhd_footer *footer, enum vhd_type type, uint64_t size);
+
+/* search.c: 1: found at *at, 0: there is none, or -errno. */
+int vhd_footer_search(struct file *file, struct vhd_footer *footer, uint64_t *at);
 
 /* ---- header.c ---- */
 

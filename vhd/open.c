@@ -71,6 +71,9 @@ static int read_footers(struct vhd *v)
                           "footer: the saved state byte is %u: a virtual machine was suspended and will "
                           "go on with this disk as it is; it is not opened for writing",
                           v->footer.saved_state);
+    if (v->footers.behind)
+        file_say(disk->file, VDISK_WARNING, "vhd", "the footer is at 0x%llx, before the end: a resize was interrupted",
+                 (unsigned long long)v->footers.end_at);
     disk->size = vhd_footer_size(&v->footer);
     disk->sector_size = disk->physical_sector_size = VHD_SECTOR;
     return 0;
@@ -91,6 +94,28 @@ static void free_state(struct vhd *v)
     pthread_mutex_destroy(&v->lock);
 }
 
+/* A power cut took the footer at the end, or came between two footers of another size (resize.c). */
+static bool footers_differ(const struct vhd *v)
+{
+    const struct vhd_footers *f = &v->footers;
+
+    return !f->end_valid || (f->copy_valid && be64_get(f->copy.current_size) != be64_get(f->end.current_size) &&
+                             !MUTANT("vhd-footers-left-apart"));
+}
+
+/* A fixed disk that was to grow: as it was. */
+static int cut_behind(struct vhd *v)
+{
+    struct file *file = v->disk.file;
+    int err = file_resize(file, v->footers.end_at + VHD_SECTOR);
+
+    if (!err)
+        err = file_sync(file);
+    return err ? disk_error(&v->disk, err, "cannot be cut behind the footer at 0x%llx: %s",
+                            (unsigned long long)v->footers.end_at, strerror(-err))
+               : 0;
+}
+
 static int vhd_open(struct vdisk *disk)
 {
     struct vhd *v = vhd_of(disk);
@@ -104,7 +129,9 @@ static int vhd_open(struct vdisk *disk)
     pthread_mutex_init(&v->lock, NULL);
     pthread_mutex_init(&v->sync, NULL);
     pthread_cond_init(&v->sync_done, NULL);
-    if (disk->writable && !v->footers.end_valid) { /* a power cut took the footer: recovered before anything else */
+    if (disk->type == DISK_FIXED)
+        err = disk->writable && v->footers.behind ? cut_behind(v) : 0;
+    else if (disk->writable && footers_differ(v)) { /* a power cut: recovered before anything else */
         pthread_mutex_lock(&v->lock);
         err = vhd_begin(v);
         pthread_mutex_unlock(&v->lock);
@@ -174,6 +201,7 @@ const struct disk_format vhd_format = {
     .drop = vhd_drop,
     .sync = vhd_sync,
     .settle = vhd_settle,
+    .resize = vhd_resize,
     .info = vhd_info,
     .check = vhd_check,
     .repair = vhd_repair,

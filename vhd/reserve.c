@@ -66,8 +66,7 @@ free_bits:
     return err;
 }
 
-/* After it, the block's word or its BAT page tells all about it. */
-static int load_block(struct vhd *v, uint32_t block)
+int vhd_load_block(struct vhd *v, uint32_t block)
 {
     uint64_t page_number = block / VHD_PAGE_ENTRIES;
     struct vhd_reason reason;
@@ -104,7 +103,7 @@ static int load_block(struct vhd *v, uint32_t block)
 static int give_home(struct vhd *v, uint32_t block)
 {
     uint32_t sector;
-    int err = load_block(v, block);
+    int err = vhd_load_block(v, block);
 
     if (err || atomic_load(&v->state[block]) & VHD_STATE_HOME)
         return err;
@@ -134,7 +133,7 @@ int vhd_reserve(struct vdisk *disk, enum disk_access access, uint64_t offset, ui
     if (access == DISK_WRITE)
         err = vhd_begin(v);
     for (uint64_t block = first; block <= last && !err; block++)
-        err = access == DISK_WRITE ? give_home(v, (uint32_t)block) : load_block(v, (uint32_t)block);
+        err = access == DISK_WRITE ? give_home(v, (uint32_t)block) : vhd_load_block(v, (uint32_t)block);
     pthread_mutex_unlock(&v->lock);
     return err;
 }

@@ -146,22 +146,12 @@ void vhd_space_return(struct vhd *v, struct vhd_space *list)
     }
 }
 
-/* At close, when everything is durable: the footer goes right behind the last block, as it was before. */
-int vhd_space_trim(struct vhd *v)
+/* Everything is durable and the last block ends at last: the footer goes right behind it, and the file ends there. */
+int vhd_space_cut(struct vhd *v, uint64_t last)
 {
-    uint64_t last = v->floor, end;
+    uint64_t end = vhd_align(last + VHD_SECTOR, VHD_ALIGN);
     int err;
 
-    if (!v->moved)
-        return 0;
-    for (uint32_t block = 0; block < v->layout.blocks; block++) {
-        uint32_t sector = vhd_bat_get(table_page(v->bat, block / VHD_PAGE_ENTRIES), block);
-        uint64_t block_end = (uint64_t)sector * VHD_SECTOR + v->layout.bitmap_size + v->layout.block_size;
-
-        if (sector != VHD_UNUSED && block_end > last)
-            last = block_end;
-    }
-    end = vhd_align(last + VHD_SECTOR, VHD_ALIGN);
     if (end >= v->end)
         return 0;
     err = vhd_space_place_footer(v, end);
@@ -174,6 +164,23 @@ int vhd_space_trim(struct vhd *v)
     return err ? disk_error(&v->disk, err, "end of the file at 0x%llx: cannot be tidied: %s", (unsigned long long)end,
                             strerror(-err))
                : 0;
+}
+
+/* At close, when everything is durable: the footer goes right behind the last block, as it was before. */
+int vhd_space_trim(struct vhd *v)
+{
+    uint64_t last = v->floor;
+
+    if (!v->moved)
+        return 0;
+    for (uint32_t block = 0; block < v->layout.blocks; block++) {
+        uint32_t sector = vhd_bat_get(table_page(v->bat, block / VHD_PAGE_ENTRIES), block);
+        uint64_t block_end = (uint64_t)sector * VHD_SECTOR + v->layout.bitmap_size + v->layout.block_size;
+
+        if (sector != VHD_UNUSED && block_end > last)
+            last = block_end;
+    }
+    return vhd_space_cut(v, last);
 }
 
 void vhd_space_close(struct vhd_space *list)

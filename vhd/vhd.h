@@ -89,11 +89,16 @@ int vhd_map(struct vdisk *disk, enum disk_access access, uint64_t offset, uint64
 void vhd_publish(struct vdisk *disk, uint64_t offset, uint64_t length, uint64_t position);
 int vhd_reserve(struct vdisk *disk, enum disk_access access, uint64_t offset, uint64_t length); /* reserve.c */
 int64_t vhd_drop(struct vdisk *disk, uint64_t offset, uint64_t length);                         /* drop.c */
+int vhd_load_block(struct vhd *v, uint32_t block); /* after it, the block's word or its BAT page tells all about it */
+int vhd_resize(struct vdisk *disk, uint64_t size, uint64_t below);                              /* resize.c */
+uint32_t vhd_home(const struct vhd *v, uint32_t block);                                         /* relocate.c */
+int vhd_relocate(struct vhd *v, uint32_t block, uint32_t to, uint64_t *moved);
 int vhd_begin(struct vhd *v);                                                                   /* begin.c */
 int vhd_space_take(struct vhd *v, uint32_t *sector);                                            /* space.c */
 int vhd_space_place_footer(struct vhd *v, uint64_t end);
 void vhd_space_return(struct vhd *v, struct vhd_space *list);
 int vhd_space_trim(struct vhd *v);
+int vhd_space_cut(struct vhd *v, uint64_t last);
 void vhd_space_close(struct vhd_space *list);
 int vhd_batch_open(const struct vhd_layout *layout, struct vhd_batch **batch); /* sync.c */
 void vhd_batch_close(struct vhd_batch *batch);

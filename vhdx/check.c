@@ -66,7 +66,8 @@ static void check_entry(struct vhdx_check *c, uint64_t index, uint64_t entry)
     if (bitmap)
         check_bitmap_entry(c, index, entry);
     if (entry != 0 && !bitmap && block >= c->shape.blocks) {
-        entry_fault(c, "bat-beyond-disk", index, "it is not empty, but the disk ends before its block");
+        vhdx_leak(&c->report, "bat-beyond-disk", c->regions.bat.position + index * sizeof(entry),
+                  0, "BAT entry %" PRIu64 ": it is not empty, but the disk ends before its block", index);
         return;
     }
     if (entry & VHDX_ENTRY_RESERVED_BITS) { /* and what else is wrong with it */

@@ -20,7 +20,6 @@
 #define METADATA_LENGTH VHDX_MIB
 #define BAT_AT (3 * VHDX_MIB)
 #define BAT_PIECE 65536u
-#define DISK_MAX (UINT64_C(64) << 40)
 
 static uint64_t round_up(uint64_t value)
 {
@@ -42,7 +41,7 @@ static int check_geometry(struct file *file, const struct disk_geometry *g, stru
         m->disk_id = vhdx_of(g->parent)->metadata.disk_id;
     if (g->azure)
         return file_error(file, "vhdx", -EINVAL, "Azure takes fixed VHD files only");
-    if (m->size > DISK_MAX)
+    if (m->size > VHDX_SIZE_MAX)
         return file_error(file, "vhdx", -EINVAL, "a size of %" PRIu64 " bytes is more than a VHDX can have, 64 TiB",
                           m->size);
     if (m->block_size < VHDX_MIB || m->block_size > 256 * VHDX_MIB || m->block_size & (m->block_size - 1))

@@ -11,7 +11,6 @@
 
 #define ITEM_MAX VHDX_MIB
 #define USER_ITEMS_MAX 1024u
-#define SIZE_MAX_BYTES (UINT64_C(64) << 40)
 
 const struct vhdx_guid vhdx_item_file_parameters =
     VHDX_GUID(0xCAA16737u, 0xFA36u, 0x4D43u, 0xB3, 0xB6, 0x33, 0xF0, 0xAA, 0x44, 0xE7, 0x6B);
@@ -190,7 +189,7 @@ static int check_values(struct walk *w, const struct vhdx_metadata *m, uint32_t 
         return wrong(w, LOGICAL_SECTOR, m->logical_sector, "512 or 4096");
     if (!is_sector(m->physical_sector))
         err = wrong(w, PHYSICAL_SECTOR, m->physical_sector, "512 or 4096");
-    if (m->size == 0 || m->size > SIZE_MAX_BYTES || m->size % m->logical_sector)
+    if (m->size == 0 || m->size > VHDX_SIZE_MAX || m->size % m->logical_sector)
         err = wrong(w, DISK_SIZE, m->size, "a multiple of the logical sector size, at least one and at most 64 TiB");
     if (m->has_parent && !m->locator_position)
         err = vhdx_fault(w->report, "locator-missing", w->region->position,
@@ -226,6 +225,7 @@ static int read_values(struct walk *w, struct vhdx_metadata *m)
     m->leave_blocks_allocated = flags & VHDX_LEAVE_BLOCKS_ALLOCATED;
     m->has_parent = flags & VHDX_HAS_PARENT;
     m->size = le64_get(size);
+    m->size_position = w->found[DISK_SIZE].position;
     m->logical_sector = le32_get(logical);
     m->physical_sector = le32_get(physical);
     m->locator_position = w->found[LOCATOR].position;

@@ -187,6 +187,7 @@ const struct disk_format vhdx_format = {
     .drop = vhdx_drop,
     .sync = vhdx_sync,
     .settle = vhdx_settle,
+    .resize = vhdx_resize,
     .info = vhdx_info,
     .check = vhdx_check,
     .repair = vhdx_repair,

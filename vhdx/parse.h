@@ -77,6 +77,9 @@ int vhdx_regions_read(struct vhdx_report *report, struct file *file, const struc
 void vhdx_regions_free(struct vhdx_regions *regions);
 /* Writes over the table in this slot what the other one holds. Not yet durable. */
 int vhdx_regions_copy(struct file *file, unsigned slot);
+/* The table of one copy, which is valid, in its VHDX_TABLE_SIZE bytes; and another place of the BAT in it. */
+int vhdx_regions_load(struct file *file, void *table);
+int vhdx_regions_set_bat(void *table, uint64_t position, uint64_t length);
 /* The one that shares a byte with the range, which ends before 2^64; or NULL. */
 const struct vhdx_region *vhdx_regions_find(const struct vhdx_regions *regions, uint64_t position, uint64_t length);
 
@@ -87,9 +90,12 @@ struct vhdx_metadata {
     uint32_t block_size, logical_sector, physical_sector;
     bool leave_blocks_allocated, has_parent;
     struct vhdx_guid disk_id;
+    uint64_t size_position;    /* in the file, of the item */
     uint64_t locator_position; /* in the file; 0: there is none */
     uint32_t locator_length;
 };
+
+#define VHDX_SIZE_MAX (UINT64_C(64) << 40)
 
 extern const struct vhdx_guid vhdx_item_file_parameters, vhdx_item_size, vhdx_item_disk_id, vhdx_item_logical_sector,
     vhdx_item_physical_sector, vhdx_item_locator, vhdx_locator_type;

@@ -204,3 +204,28 @@ int vhdx_regions_copy(struct file *file, unsigned slot)
     free(table);
     return err;
 }
+
+int vhdx_regions_load(struct file *file, void *table)
+{
+    struct vhdx_report silent = {.file = file, .faults = 1};
+
+    for (unsigned slot = 0; slot < 2; slot++)
+        if (read_copy(&silent, file, slot, table))
+            return 0;
+    return silent.error ? silent.error : -EIO;
+}
+
+int vhdx_regions_set_bat(void *bytes, uint64_t position, uint64_t length)
+{
+    struct table *table = bytes;
+
+    for (unsigned i = 0; i < le32_get(table->header.entry_count); i++) {
+        if (!vhdx_guid_is(&table->entry[i].guid, &vhdx_guid_bat))
+            continue;
+        table->entry[i].file_offset = le64_of(position);
+        table->entry[i].length = le32_of((uint32_t)length);
+        table->header.checksum = le32_of(vhdx_checksum(table, sizeof(*table)));
+        return 0;
+    }
+    return -EIO;
+}

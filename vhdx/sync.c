@@ -118,19 +118,19 @@ static int activate(struct vhdx *v)
     return vhdx_header_write(v->disk.file, &v->header, &v->slot);
 }
 
-static int commit(struct vhdx *v, struct run *run)
+int vhdx_log_commit(struct vhdx *v, struct vhdx_batch *batches, uint64_t flushed, uint64_t last)
 {
     struct file *file = v->disk.file;
     /* The data, and what the run before wrote in place. */
     int err = MUTANT("vhdx-log-before-data") ? 0 : file_sync(file);
 
-    if (!v->log_active && run->batches && run->batches->count > 0)
+    if (!v->log_active && batches && batches->count > 0)
         v->log.guid = vhdx_guid_random();
-    for (struct vhdx_batch *batch = run->batches; batch && batch->count > 0 && !err; batch = batch->next) {
-        if (batch != run->batches && !MUTANT("vhdx-log-over-log"))
+    for (struct vhdx_batch *batch = batches; batch && batch->count > 0 && !err; batch = batch->next) {
+        if (batch != batches && !MUTANT("vhdx-log-over-log"))
             err = file_sync(file);
         if (!err)
-            err = vhdx_log_write(file, &v->log, batch, run->flushed, run->last);
+            err = vhdx_log_write(file, &v->log, batch, flushed, last);
         if (!err && !MUTANT("vhdx-place-before-log"))
             err = file_sync(file);
         if (!err && !v->log_active && !MUTANT("vhdx-log-unnamed"))
@@ -163,7 +163,7 @@ static int sync_run(struct vhdx *v)
         return v->disk.failed;
     do {
         all = !atomic_load(&v->begun) || collect(v, &run);
-        err = commit(v, &run);
+        err = vhdx_log_commit(v, run.batches, run.flushed, run.last);
         free_batches(v, &run);
     } while (!all && !err);
     if (err) {

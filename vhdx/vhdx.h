@@ -112,6 +112,11 @@ void vhdx_runs_add(struct vhdx_runs *runs, uint64_t position, uint64_t length);
 /* Makes runs read as zeros and available, and empties them. Takes the lock itself. */
 void vhdx_space_recycle(struct vhdx *v, struct vhdx_runs *runs);
 
+/* ---- sync.c ---- */
+
+/* Batches become durable, through the log and in place, after everything that was written before. Nobody else syncs. */
+int vhdx_log_commit(struct vhdx *v, struct vhdx_batch *batches, uint64_t flushed, uint64_t last);
+
 /* ---- What disk_format has ---- */
 
 int vhdx_map(struct vdisk *disk, enum disk_access access, uint64_t offset, uint64_t length, struct disk_extent *extent);
@@ -119,6 +124,7 @@ void vhdx_publish(struct vdisk *disk, uint64_t offset, uint64_t length, uint64_t
 int vhdx_reserve(struct vdisk *disk, enum disk_access access, uint64_t offset, uint64_t length);
 int64_t vhdx_drop(struct vdisk *disk, uint64_t offset, uint64_t length);
 int vhdx_sync(struct vdisk *disk);
+int vhdx_resize(struct vdisk *disk, uint64_t size, uint64_t below);
 int vhdx_open(struct vdisk *disk);
 int vhdx_close(struct vdisk *disk);
 int vhdx_settle(struct vdisk *disk);

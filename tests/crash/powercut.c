@@ -183,32 +183,6 @@ static void verify(struct run *run, struct storage *state, uint64_t oracle_time,
     storage_free(state);
 }
 
-/* The n-th way to choose among count atoms, the plain ones first. False: from here on seeded. */
-static void choose(struct rng *rng, uint64_t n, size_t count, uint8_t *keep)
-{
-    if (count <= 6 && n < UINT64_C(1) << count) {
-        for (size_t i = 0; i < count; i++)
-            keep[i] = n >> i & 1 ? KEEP_ALL : KEEP_NONE;
-        return;
-    }
-    if (n < 2) {
-        memset(keep, n ? KEEP_ALL : KEEP_NONE, count);
-    } else if (n - 2 < count) { /* a prefix */
-        for (size_t i = 0; i < count; i++)
-            keep[i] = i < n - 2 ? KEEP_ALL : KEEP_NONE;
-    } else if (n - 2 < 3 * count) { /* all but one, only one */
-        size_t one = (size_t)(n - 2) % count;
-
-        memset(keep, n - 2 < 2 * count ? KEEP_ALL : KEEP_NONE, count);
-        keep[one] = n - 2 < 2 * count ? KEEP_NONE : KEEP_ALL;
-    } else {
-        uint64_t none = 1 + rng_below(rng, 8);
-
-        for (size_t i = 0; i < count; i++)
-            keep[i] = rng_below(rng, 10) < none ? KEEP_NONE : rng_below(rng, 3) ? KEEP_ALL : KEEP_TORN;
-    }
-}
-
 /* The states of one cut. */
 static void explore(struct run *run, struct storage *recorded, uint64_t time, uint64_t oracle_time, unsigned depth,
                     unsigned most)
@@ -229,7 +203,7 @@ static void explore(struct run *run, struct storage *recorded, uint64_t time, ui
                                         .tear = rng_below(&rig->rng, 3) ? rig->config->sector_size : 4096,
                                         .junk = rng_below(&rig->rng, 3) == 0};
 
-        choose(&rig->rng, way, cut.count, keep);
+        rig_choose(&rig->rng, way, cut.count, keep);
         snprintf(rig->where, sizeof(rig->where), "seed %llu %s %s %u: cut at %llu depth %u of %zu way %llu",
                  (unsigned long long)rig->seed, rig->config->format, types[rig->config->type], rig->config->block_size,
                  (unsigned long long)time, depth, cut.count, (unsigned long long)way);

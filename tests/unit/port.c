@@ -389,6 +389,42 @@ static void settle_round(struct world *world)
     port_resume(world->port);
 }
 
+struct identity {
+    char now[64], before[64];
+};
+
+static void keep_identity(void *arg, const struct vdisk_field *field)
+{
+    struct identity *identity = arg;
+
+    if (strcmp(field->name, "data-write-guid") == 0)
+        snprintf(identity->now, sizeof(identity->now), "%s", field->text);
+}
+
+/* Larger and smaller, a little and by far, while what all sizes have is written to. */
+static void resize_round(struct world *world)
+{
+    uint64_t size = SIZE + BLOCKS * BLOCK;
+    struct identity identity = {.now = ""};
+
+    disturb(world, vdisk_port_disk(world->port));
+    test_ok(vdisk_info(vdisk_port_disk(world->port), keep_identity, &identity));
+    memcpy(identity.before, identity.now, sizeof(identity.now));
+    size += rng_below(&world->rng, 3000) * (rng_below(&world->rng, 2) ? SECTOR : BLOCK);
+    test_ok(vdisk_resize(world->port, size, 0, NULL));
+    test_equal(vdisk_port_size(world->port), size);
+    test_equal(vdisk_size(vdisk_port_disk(world->port)), size);
+    assert_int_equal(vdisk_transfer(vdisk_port_disk(world->port), world->ring, VDISK_ZERO, NULL, size, SECTOR), -ERANGE);
+    assert_int_equal(vdisk_resize(world->port, size + 1, 0, NULL), -EINVAL);
+    test_ok(vdisk_transfer(vdisk_port_disk(world->port), world->ring, VDISK_FLUSH, NULL, 0, 0));
+    expect_progress(world);
+    test_ok(vdisk_info(vdisk_port_disk(world->port), keep_identity, &identity));
+    if (strcmp(vdisk_format(vdisk_port_disk(world->port)), "vhdx") == 0)
+        test_true(strcmp(identity.before, identity.now) != 0);
+    else
+        test_equal(strlen(identity.now), 0);
+}
+
 static void pauses(void **state)
 {
     (void)state;
@@ -411,9 +447,17 @@ static void settles(void **state)
     live("vhd", settle_round);
 }
 
+static void resizes(void **state)
+{
+    (void)state;
+    live("vhdx", resize_round);
+    live("vhd", resize_round);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(pauses), cmocka_unit_test(holds), cmocka_unit_test(settles)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(pauses), cmocka_unit_test(holds), cmocka_unit_test(settles),
+                                       cmocka_unit_test(resizes)};
 
     messages.echo = getenv("TEST_ECHO") != NULL;
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The partition table of a disk that nobody uses, for the commands that change where the disk ends. */
+#ifndef CLI_PARTITION_H
+#define CLI_PARTITION_H
+
+#include "disk/vdisk.h"
+
+struct cli_partitions {
+    char label[16];     /* "gpt", "dos", another; "": there is none */
+    uint64_t end;       /* of the last partition, bytes; 0: there is none */
+    unsigned last;      /* its number */
+    uint64_t reserved;  /* what the table needs behind the partitions at the disk's end */
+    uint64_t backup;    /* where the backup of a GPT begins; 0: there is none, or not at the disk's end */
+};
+
+/* 0 or -errno. */
+int cli_partitions_read(struct vdisk *disk, struct cli_partitions *partitions);
+
+/* Writes a GPT again, with its backup at the disk's end, or right behind the last partition (near). The backup is durable
+ * before the primary names it. */
+int cli_partitions_place_backup(struct vdisk *disk, bool near);
+
+#endif
