@@ -12,8 +12,9 @@
 #   make install    DESTDIR and PREFIX are honoured
 #
 # A .c file in disk/, vhd/, vhdx/, odx/ or replica/ is part of the library by standing there, one in vmm/ or scsi/ of the
-# monitor, one in cli/ of the program, one in fuse/ of vdisk-fuse, one in nbd/ of the plugin for nbdkit, one in control/
-# of these three, and each tests/<dir>/<name>.c is one test program. Everything made goes to build/, one folder a variant.
+# monitor, one in cli/ of the programs (hv*.c of hv), one in fuse/ of vdisk-fuse, one in nbd/ of the plugin for nbdkit, one
+# in control/ of all of these, and each tests/<dir>/<name>.c is one test program. Everything made goes to build/, one folder
+# a variant.
 
 VERSION  := 0.1.0
 SOVERSION := 0
@@ -57,7 +58,8 @@ TEST_LIBS := $(LIB_LIBS) $(shell pkg-config --libs cmocka jansson libcrypto 2>/d
 # ---- Sources ----
 
 LIB_SRC  := $(sort $(wildcard disk/*.c vhd/*.c vhdx/*.c odx/*.c replica/*.c lib/*.c))
-CLI_SRC  := $(sort $(wildcard cli/*.c))
+CLI_SRC  := $(filter-out cli/hv%,$(sort $(wildcard cli/*.c)))
+HV_SRC   := $(sort $(wildcard cli/hv*.c)) $(addprefix cli/,message.c open.c options.c program.c progress.c size.c)
 CONTROL_SRC := $(sort $(wildcard control/*.c))
 FUSE_SRC := $(sort $(wildcard fuse/*.c))
 NBD_SRC  := $(sort $(wildcard nbd/*.c))
@@ -68,6 +70,7 @@ TEST_AID := $(sort $(wildcard tests/*.c))   # shared by all test programs
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
 CONTROL_OBJ := $(CONTROL_SRC:%.c=$(BUILD)/%.o)
 CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
+HV_OBJ   := $(HV_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
 FUSE_OBJ := $(FUSE_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
 NBD_OBJ  := $(NBD_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
 VMM_OBJ  := $(VMM_SRC:%.c=$(BUILD)/%.o)
@@ -99,11 +102,15 @@ NBD_BIN  := $(if $(SANITIZE),,$(if $(shell pkg-config --exists nbdkit && echo ye
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$@')
 
-all: $(BUILD)/vdisk $(SHARED) $(STATIC) $(VMM) $(FUSE_BIN) $(NBD_BIN)
+all: $(BUILD)/vdisk $(BUILD)/hv $(SHARED) $(STATIC) $(VMM) $(FUSE_BIN) $(NBD_BIN)
 
 $(BUILD)/vdisk: $(CLI_OBJ) $(SHARED)
 	$(call say,LINK)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(CLI_OBJ) -L$(BUILD) -l:$(SONAME) -Wl,-rpath,'$$ORIGIN' $(CLI_LIBS)
+
+$(BUILD)/hv: $(HV_OBJ) $(VMM) $(SHARED)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(HV_OBJ) $(VMM) -L$(BUILD) -l:$(SONAME) -Wl,-rpath,'$$ORIGIN' $(VMM_LIBS) $(CLI_LIBS)
 
 $(FUSE_SRC:%.c=$(BUILD)/%.o): PKG += $(shell pkg-config --cflags fuse3 blkid 2>/dev/null)
 
@@ -166,7 +173,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/targets/%.o $(FUZZ_AID:%.c=$(BUILD)/%.o) $(
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(FUZZ_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIB_LIBS)
 
 -include $(FUZZ_SRC:%.c=$(BUILD)/%.d) $(FUZZ_AID:%.c=$(BUILD)/%.d)
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(FUSE_OBJ:.o=.d) $(NBD_OBJ:.o=.d) $(VMM_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d) $(AID_OBJ:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(HV_OBJ:.o=.d) $(FUSE_OBJ:.o=.d) $(NBD_OBJ:.o=.d) $(VMM_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d) $(AID_OBJ:.o=.d)
 
 # ---- What is done with it ----
 
@@ -223,6 +230,8 @@ install: all
 	$(CC) $(ALL_CFLAGS) -DVDISK_LIBEXECDIR='"$(LIBEXECDIR)"' -DVDISK_PLUGINDIR='"$(PLUGINDIR)"' $(ALL_LDFLAGS) \
 	    -o $(DESTDIR)$(BINDIR)/vdisk cli/helper.c $(filter-out %/helper.o,$(CLI_OBJ)) \
 	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(CLI_LIBS)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $(DESTDIR)$(BINDIR)/hv $(HV_OBJ) $(VMM) \
+	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(VMM_LIBS) $(CLI_LIBS)
 	$(if $(FUSE_BIN),install -d $(DESTDIR)$(LIBEXECDIR))
 	$(if $(FUSE_BIN),$(CC) $(ALL_LDFLAGS) -o $(DESTDIR)$(LIBEXECDIR)/vdisk-fuse $(FUSE_OBJ) \
 	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(FUSE_LIBS))
@@ -233,7 +242,7 @@ install: all
 	@test -n '$(DESTDIR)' || ldconfig 2>/dev/null || true
 
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/vdisk $(DESTDIR)$(LIBDIR)/$(SONAME) $(DESTDIR)$(LIBDIR)/libvdisk.so
+	rm -f $(DESTDIR)$(BINDIR)/vdisk $(DESTDIR)$(BINDIR)/hv $(DESTDIR)$(LIBDIR)/$(SONAME) $(DESTDIR)$(LIBDIR)/libvdisk.so
 	rm -f $(DESTDIR)$(LIBEXECDIR)/vdisk-fuse $(DESTDIR)$(PLUGINDIR)/nbdkit-vdisk-plugin.so
 	rm -f $(DESTDIR)$(INCLUDEDIR)/vdisk.h $(DESTDIR)$(LIBDIR)/pkgconfig/vdisk.pc
 	rm -f $(MAN:man/%=$(DESTDIR)$(MANDIR)/man1/%)

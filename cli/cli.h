@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the commands of `vdisk` share: one table entry a command, options as tables (from which parsing and help both
+ * What the commands of `vdisk` and `hv` share: one table entry a command, options as tables (from which parsing and help both
  * come), messages, progress, and reading a disk in order.
  *
  * A command is one file: static options, a table of them, and run. It returns its exit status. Every error is said
@@ -22,9 +22,17 @@
 
 struct cli;
 
-enum cli_option_kind { CLI_FLAG, CLI_TEXT, CLI_SIZE };
+enum cli_option_kind { CLI_FLAG, CLI_TEXT, CLI_SIZE, CLI_LIST };
 
-/* value: bool, const char * or uint64_t of the command's own, by kind. */
+#define CLI_LIST_MAX 64
+
+/* What an option that may be repeated was given. */
+struct cli_list {
+    const char *item[CLI_LIST_MAX];
+    unsigned count;
+};
+
+/* value: bool, const char *, uint64_t or struct cli_list of the command's own, by kind. */
 struct cli_option {
     const char *name;
     enum cli_option_kind kind;
@@ -40,13 +48,21 @@ struct cli_command {
     const char *parent_help;          /* what --parent means here; NULL: the usual */
     const struct cli_option *options; /* ends with an entry without a name */
     int operand_count;
+    int operand_optional; /* so many of them, at the end, may be left out: they are NULL */
     bool rest; /* words after "--" are not its own: cli->rest */
     int failure; /* exit status when the work could not be done */
     int (*run)(struct cli *cli, char **operand);
 };
 
+struct cli_program {
+    const char *name, *operands, *summary;
+    const char *tour; /* lines, for the overview */
+    const struct cli_command *const *commands; /* ends with NULL */
+};
+
 /* One invocation. */
 struct cli {
+    const struct cli_program *program;
     const struct cli_command *command;
 
     /* The options of every command. */
@@ -54,6 +70,7 @@ struct cli {
     const char *parents[CLI_PARENTS_MAX + 1];
     unsigned parent_count;
     bool quiet, verbose;
+    bool raw_terminal; /* a newline needs a carriage return */
     char **rest; /* ends with NULL */
 
     struct vdisk_log log; /* counts errors, prints the rest as asked */
@@ -67,12 +84,17 @@ struct cli {
     } bar;
 };
 
+/* ---- program.c ---- */
+
+/* The main function of a program; returns its exit status. */
+int cli_main(const struct cli_program *program, int argc, char **argv);
+
 /* ---- options.c ---- */
 
 /* Fills cli and the command's options from argv (argv[0] is the command's name). 1: go on, with the operands at
  * *operand; 0: help was given; -EINVAL: said. */
 int cli_parse(struct cli *cli, int argc, char **argv, char ***operand);
-void cli_help(const struct cli_command *command);
+void cli_help(const struct cli *cli); /* of cli->command */
 
 /* ---- size.c ---- */
 
@@ -146,5 +168,7 @@ int cli_stream(struct vdisk *disk, uint64_t offset, uint64_t length, const struc
 
 extern const struct cli_command cli_bench, cli_check, cli_compare, cli_convert, cli_create, cli_hash, cli_info, cli_map, cli_mount,
     cli_read, cli_resize, cli_serve, cli_snapshot, cli_stats, cli_top, cli_umount, cli_write;
+
+extern const struct cli_command cli_hv_run;
 
 #endif

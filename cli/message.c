@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Messages: "vdisk: <text>", one line each, to standard error. An error is said once, by whoever knows most. */
+/* Messages: "<program>: <text>", one line each, to standard error. An error is said once, by whoever knows most. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -35,9 +35,9 @@ static void log_print(void *arg, enum vdisk_level level, const char *text)
         cli_progress_hide(cli);
         fflush(stdout);
         flockfile(stderr);
-        fprintf(stderr, "vdisk: %s", words[level]);
+        fprintf(stderr, "%s: %s", cli->program->name, words[level]);
         cli_put_text(stderr, text);
-        putc('\n', stderr);
+        fputs(cli->raw_terminal ? "\r\n" : "\n", stderr);
         funlockfile(stderr);
     }
     pthread_mutex_unlock(&cli->lock);

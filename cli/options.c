@@ -36,12 +36,14 @@ static void help_option(const char *name, const char *argument, const char *text
     }
 }
 
-void cli_help(const struct cli_command *command)
+void cli_help(const struct cli *cli)
 {
+    const struct cli_command *command = cli->command;
     const char *parent =
         command->parent_help ? command->parent_help : "a file that may be a parent in the chain; may be repeated";
 
-    printf("Usage: vdisk %s %s [OPTION]...\n%s\n", command->name, command->operands, command->description);
+    printf("Usage: %s %s %s [OPTION]...\n%s\n", cli->program->name, command->name, command->operands,
+           command->description);
     if (command->options->name)
         printf("\nOptions:\n");
     for (const struct cli_option *option = command->options; option->name; option++)
@@ -65,7 +67,7 @@ void cli_help(const struct cli_command *command)
 
 static int bad(struct cli *cli, const char *text)
 {
-    cli_say(cli, VDISK_ERROR, "%s (vdisk %s --help tells more)", text, cli->command->name);
+    cli_say(cli, VDISK_ERROR, "%s (%s %s --help tells more)", text, cli->program->name, cli->command->name);
     return -EINVAL;
 }
 
@@ -81,6 +83,14 @@ static int option_set(struct cli *cli, const struct cli_option *option, char *ar
     case CLI_TEXT:
         *(const char **)option->value = argument;
         return 0;
+    case CLI_LIST: {
+        struct cli_list *list = option->value;
+
+        if (list->count == CLI_LIST_MAX)
+            return bad(cli, "an option is given too often");
+        list->item[list->count++] = argument;
+        return 0;
+    }
     case CLI_SIZE:
         err = cli_size_parse(argument, option->value, &why);
         if (err < 0)
@@ -148,10 +158,10 @@ static int operands_check(struct cli *cli, int count, char **operand)
     for (int i = 0; i < count; i++)
         if (operand[i][0] == '\0')
             return bad(cli, "a file name is empty");
-    if (count == cli->command->operand_count)
+    if (count <= cli->command->operand_count && count >= cli->command->operand_count - cli->command->operand_optional)
         return 1;
-    snprintf(text, sizeof(text), "%s: usage: vdisk %s %s",
-             count < cli->command->operand_count ? "too few files" : "too many files", cli->command->name,
+    snprintf(text, sizeof(text), "%s: usage: %s %s %s",
+             count < cli->command->operand_count ? "too few files" : "too many files", cli->program->name, cli->command->name,
              cli->command->operands);
     return bad(cli, text);
 }
@@ -182,7 +192,7 @@ int cli_parse(struct cli *cli, int argc, char **argv, char ***operand)
         if (which == '?' || which == ':')
             return refuse(cli, which, argv[optind - 1]);
         if (which == HELP) {
-            cli_help(cli->command);
+            cli_help(cli);
             return 0;
         }
         err = which >= COMMAND ? option_set(cli, &cli->command->options[which - COMMAND], optarg)

@@ -34,7 +34,7 @@ check() {
     allow replica disk/
     allow lib disk/ vhd/ vhdx/ odx/ replica/
     allow control disk/vdisk.h
-    allow cli disk/vdisk.h control/
+    allow cli disk/vdisk.h control/ vmm/machine.h
     allow fuse disk/vdisk.h disk/mutant.h control/
     allow scsi disk/vdisk.h disk/endian.h disk/mutant.h
     allow nbd disk/vdisk.h disk/mutant.h control/

@@ -61,8 +61,8 @@ void irq_line_pulse(struct irq_line *line)
     irq_line_set(line, false);
 }
 
-/* KVM's table: the two PICs and the IOAPIC on the first lines (the timer is GSI 0 on pin 0 of the PIC and 2 of the IOAPIC),
- * then the messages. */
+/* KVM's table: the two PICs and the IOAPIC on the first lines (the timer is GSI 0 on pin 0 of the PIC and 2 of the
+ * IOAPIC), then the messages. */
 static int routes_tell(struct irq *irq)
 {
     struct routes *routes = calloc(1, sizeof(*routes));
@@ -79,10 +79,10 @@ static int routes_tell(struct irq *irq)
                 .u.irqchip = {.irqchip = gsi < PIC_SLAVE ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE,
                               .pin = gsi % PIC_SLAVE}};
         if (gsi != 2)
-            *entry++ = (struct kvm_irq_routing_entry){
-                .gsi = gsi,
-                .type = KVM_IRQ_ROUTING_IRQCHIP,
-                .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = gsi == 0 ? 2 : gsi}};
+            *entry++ =
+                (struct kvm_irq_routing_entry){.gsi = gsi,
+                                               .type = KVM_IRQ_ROUTING_IRQCHIP,
+                                               .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = gsi == 0 ? 2 : gsi}};
     }
     for (unsigned i = 0; i < IRQ_MESSAGES; i++) {
         const struct irq_message *message = irq->message[i];

@@ -19,7 +19,7 @@ struct irq_message;
 struct irq {
     int vm; /* borrowed: the VM's descriptor; -1: none, nothing is told (tests) */
     pthread_mutex_t lock;
-    unsigned asserted[IRQ_LINES];             /* by how many sources */
+    unsigned asserted[IRQ_LINES];              /* by how many sources */
     struct irq_message *message[IRQ_MESSAGES]; /* by GSI - IRQ_LINES */
 };
 

@@ -144,7 +144,7 @@ void loop_run(struct loop *loop)
 {
     struct epoll_event events[EVENTS_MAX];
 
-    while (!atomic_load(&loop->stopped)) {
+    while (!atomic_exchange(&loop->stopped, false)) {
         bool again;
         int count;
 

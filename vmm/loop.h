@@ -2,8 +2,9 @@
 /*
  * The event loop (epoll), of the machine's main thread and of each I/O thread.
  *
- * The main loop has the machine's lock around each callback, like the bus. A loop of an I/O thread has none: what runs on it
- * touches what is its own and never takes the machine's lock, so that who holds that lock may wait for it (loop_call).
+ * The main loop has the machine's lock around each callback, like the bus. A loop of an I/O thread has none: what runs
+ * on it touches what is its own and never takes the machine's lock, so that who holds that lock may wait for it
+ * (loop_call).
  */
 #ifndef VMM_LOOP_H
 #define VMM_LOOP_H
@@ -20,7 +21,8 @@ struct loop_source {
     void *owner;
 };
 
-/* Called before each wait, for what has no descriptor to say so (a ring to be polled). True: do not wait, come again. */
+/* Called before each wait, for what has no descriptor to say so (a ring to be polled). True: do not wait, come again.
+ */
 struct loop_hook {
     bool (*before_wait)(void *owner);
     void *owner;
@@ -44,22 +46,23 @@ struct loop {
 int loop_open(struct loop *loop, pthread_mutex_t *lock);
 void loop_close(struct loop *loop);
 
-/* The source stays where it is until removed. Removal: by the loop's thread or under its lock; ready is not called after
- * it. Of one that was not added it does nothing. */
+/* The source stays where it is until removed. Removal: by the loop's thread or under its lock; ready is not called
+ * after it. Of one that was not added it does nothing. */
 int loop_add(struct loop *loop, struct loop_source *source, uint32_t events);
 int loop_change(struct loop *loop, struct loop_source *source, uint32_t events);
 void loop_remove(struct loop *loop, struct loop_source *source);
 void loop_hook_add(struct loop *loop, struct loop_hook *hook);
 
-void loop_run(struct loop *loop);  /* until loop_stop */
+void loop_run(struct loop *loop);  /* until loop_stop, also one that came before; may be run again */
 void loop_stop(struct loop *loop); /* any thread, also a signal handler */
 
-/* Runs function on the loop's thread and returns when it has. For a loop with a lock, which the caller holds, that is a plain
- * call. Not by the loop's own thread. */
+/* Runs function on the loop's thread and returns when it has. For a loop with a lock, which the caller holds, that is a
+ * plain call. Not by the loop's own thread. */
 void loop_call(struct loop *loop, void (*function)(void *owner), void *owner);
 
 /* A timer: ready is called with the source when it has expired. */
-int loop_timer_open(struct loop_source *source, void (*ready)(struct loop_source *source, uint32_t events), void *owner);
+int loop_timer_open(struct loop_source *source, void (*ready)(struct loop_source *source, uint32_t events),
+                    void *owner);
 void loop_timer_set(struct loop_source *source, uint64_t after, uint64_t every); /* nanoseconds; 0, 0: never */
 void loop_timer_clear(struct loop_source *source); /* first thing in ready: how often it expired does not matter */
 void loop_timer_close(struct loop_source *source);

@@ -2,13 +2,14 @@
 /*
  * One machine, one process: an i440FX and PIIX chassis with virtio devices, on KVM.
  *
- * machine->lock is held around everything that emulates: the callbacks of the buses (vCPU threads) and of the main loop.
- * I/O threads have queues of their own and never take it.
+ * machine->lock is held around everything that emulates: the callbacks of the buses (vCPU threads) and of the main
+ * loop. I/O threads have queues of their own and never take it.
  */
 #ifndef VMM_MACHINE_H
 #define VMM_MACHINE_H
 
 #include <pthread.h>
+#include <signal.h>
 
 #include "bus.h"
 #include "disk/vdisk.h"
@@ -23,13 +24,13 @@
 
 enum machine_disk_bus { MACHINE_VIRTIO, MACHINE_SCSI, MACHINE_IDE };
 
-/* A disk is opened by the caller, who closes it after the machine. */
+/* The port is opened by the caller, who closes it after the machine. */
 struct machine_disk {
-    struct vdisk *disk;
+    struct vdisk_port *port;
     enum machine_disk_bus bus;
     bool readonly;
-    unsigned queues;      /* 0: one a vCPU, at most 4 */
-    char serial[21];      /* "": made from its place */
+    unsigned queues;                 /* 0: one a vCPU, at most 4 */
+    char serial[21];                 /* "": made from its place */
     uint64_t iops, bytes_per_second; /* 0: no limit */
 };
 
@@ -50,7 +51,9 @@ struct machine_options {
     const char *kernel, *initrd, *append; /* kernel NULL: SeaBIOS */
     const char *firmware;                 /* NULL: where the package seabios has it */
     const char *boot;                     /* "disk,net" */
-    const char *serial;                   /* "stdio", "none", "file=PATH", "unix=PATH" */
+    bool no_reboot;                       /* end where the guest would start again */
+    int serial_in, serial_out;            /* descriptors of COM1, the caller's; -1: none */
+    bool escape;                          /* serial_in is a person's terminal: Ctrl-] begins a command */
     struct machine_disk disk[MACHINE_DISKS_MAX];
     unsigned disk_count;
     struct machine_nic nic[MACHINE_NICS_MAX];
@@ -61,16 +64,16 @@ struct machine_options {
 /* Why a machine has stopped. */
 enum machine_end {
     MACHINE_RUNS,
-    MACHINE_POWERED_OFF, /* by the guest */
+    MACHINE_POWERED_OFF, /* by the guest; also its reset where no reboot is wanted */
     MACHINE_KILLED,      /* by the user */
-    MACHINE_PANICKED,    /* pvpanic */
-    MACHINE_CRASHED,     /* a triple fault where no reset is wanted, or a KVM error */
+    MACHINE_PANICKED,    /* the guest says so (pvpanic) */
+    MACHINE_CRASHED,     /* KVM cannot go on; also a triple fault where no reboot is wanted */
 };
 
 struct machine;
 
-/* What every device that is opened leaves with the machine: how it is closed, and what of it is to be saved. The struct is
- * the device's. */
+/* What every device that is opened leaves with the machine: how it is closed, and what of it is to be saved. The struct
+ * is the device's. */
 struct machine_part {
     const char *name;
     void (*close)(void *owner); /* NULL: nothing to do */
@@ -80,8 +83,10 @@ struct machine_part {
     struct machine_part *next;
 };
 
-struct cpu;
+struct chips;
 struct chipset;
+struct cpus;
+struct boot;
 
 struct machine {
     const struct machine_options *options;
@@ -92,11 +97,21 @@ struct machine {
     struct irq irq;
     struct pci pci;
     struct loop loop; /* main */
+    struct loop_source signals;
+    sigset_t signals_before;
+    struct chips *chips; /* KVM's own: PICs, IOAPIC, PIT */
     struct chipset *chipset;
-    struct cpu *cpu[MACHINE_CPUS_MAX];
+    struct boot *boot;
+    struct cpus *cpus;
     struct machine_part *parts; /* the last opened first: closed in this order */
-    enum machine_end end;       /* under lock */
+    enum machine_end end;       /* under lock, as the next */
+    bool restart;
 };
+
+/* options live as long as the machine. Run returns when the machine has ended. Close allows NULL. */
+int machine_open(const struct machine_options *options, struct machine **machine);
+enum machine_end machine_run(struct machine *machine);
+void machine_close(struct machine *machine);
 
 /* Says "<name>: <text>"; any thread. machine_error returns error. */
 void machine_say(struct machine *machine, enum vdisk_level level, const char *format, ...)
@@ -106,8 +121,13 @@ int machine_error(struct machine *machine, int error, const char *format, ...) _
 /* Called once by each device while the machine is opened. */
 void machine_part_add(struct machine *machine, struct machine_part *part);
 
-/* From any callback: the machine stops, or starts again from its firmware, once the callback has returned. */
+/* Under the lock, from any callback: the machine ends, or starts again from its firmware, once the callback has
+ * returned. */
 void machine_stop(struct machine *machine, enum machine_end end);
 void machine_reset(struct machine *machine);
+
+/* Under the lock. What a person does: the power button (a second press switches off), and the NMI button. */
+void machine_power_button(struct machine *machine);
+void machine_nmi(struct machine *machine);
 
 #endif

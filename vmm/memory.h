@@ -2,9 +2,9 @@
 /*
  * The guest's memory: one memfd, mapped once, shown to the guest in two regions around the hole below 4 GiB.
  *
- * The guest is hostile: an address or a length that comes from it goes through memory_range and nothing else. Its memory
- * changes while it is read: what is to be checked is copied first (memory_read), and the copy is checked and used.
- * What the monitor writes into it is marked dirty, as the hardware does for the guest's own writes.
+ * The guest is hostile: an address or a length that comes from it goes through memory_range and nothing else. Its
+ * memory changes while it is read: what is to be checked is copied first (memory_read), and the copy is checked and
+ * used. What the monitor writes into it is marked dirty, as the hardware does for the guest's own writes.
  *
  * Threads: any, but for open, close and memory_track (the machine stands still).
  */
@@ -17,8 +17,8 @@
 #include <stdint.h>
 
 #define MEMORY_PAGE 4096u
-#define MEMORY_HOLE UINT64_C(0xc0000000)     /* RAM below 4 GiB ends here at the latest; PCI and firmware above */
-#define MEMORY_HIGH UINT64_C(0x100000000)    /* where the rest of it begins */
+#define MEMORY_HOLE UINT64_C(0xc0000000)  /* RAM below 4 GiB ends here at the latest; PCI and firmware above */
+#define MEMORY_HIGH UINT64_C(0x100000000) /* where the rest of it begins */
 #define MEMORY_REGIONS_MAX 2u
 
 struct memory_region {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * MSI-X ([PCI] 6.8.2). A vector that is masked is kept pending and its route stays as it is, so that an I/O thread that fires
- * while the guest masks loses nothing: the message goes where it went a moment ago, as one on its way would.
+ * MSI-X ([PCI] 6.8.2). A vector that is masked is kept pending and its route stays as it is, so that an I/O thread that
+ * fires while the guest masks loses nothing: the message goes where it went a moment ago, as one on its way would.
  */
 #include <assert.h>
 #include <linux/pci_regs.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Configuration space and the placing of BARs; msix.c has the interrupts. [PCI] is the PCI Local Bus Specification 3.0. */
+/* Configuration space and the placing of BARs; msix.c has the interrupts. [PCI] is the PCI Local Bus Specification 3.0.
+ */
 #include <assert.h>
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -266,7 +267,7 @@ int pci_open(struct pci *pci, struct machine *machine, struct bus *pio, struct b
     pci->mmio = mmio;
     pci->irq = irq;
     pci->io_next = PCI_IO_START;
-    pci->memory_next = memory_start;
+    pci->memory_start = pci->memory_next = memory_start;
     pci->address_ports = (struct bus_range){CONFIG_ADDRESS, 4, pci, address_read, address_write};
     pci->data_ports = (struct bus_range){CONFIG_DATA, 4, pci, data_read, data_write};
     err = bus_add(pio, &pci->address_ports);

@@ -2,9 +2,9 @@
 /*
  * The PCI bus: configuration space by CF8/CFC, base address registers, capabilities, INTx and MSI-X.
  *
- * A device embeds struct pci_device, describes itself (pci_device_init, pci_bar_add, pci_capability_add, pci_msix_add) and
- * plugs in (pci_plug), which gives it addresses, so that a guest without firmware finds it placed. Under the machine's lock
- * but for pci_msix_fire and pci_intx_set.
+ * A device embeds struct pci_device, describes itself (pci_device_init, pci_bar_add, pci_capability_add, pci_msix_add)
+ * and plugs in (pci_plug), which gives it addresses, so that a guest without firmware finds it placed. Under the
+ * machine's lock but for pci_msix_fire and pci_intx_set.
  */
 #ifndef VMM_PCI_H
 #define VMM_PCI_H
@@ -44,7 +44,7 @@ struct pci_msix_entry {
 struct pci_msix {
     unsigned count; /* 0: the device has none */
     uint8_t capability;
-    uint16_t flags; /* of the capability, as last seen */
+    uint16_t flags;          /* of the capability, as last seen */
     uint32_t table, pending; /* offsets in its BAR */
     _Atomic bool enabled;
     _Atomic uint64_t blocked[PCI_MSIX_WORDS]; /* vectors that are masked: what fires is kept pending */
@@ -63,14 +63,14 @@ struct pci_device {
     const char *name; /* "virtio-blk 0", for messages */
     uint8_t devfn;
     struct pci_state state;
-    uint8_t initial[256]; /* config as it is after a reset */
+    uint8_t initial[256];  /* config as it is after a reset */
     uint8_t writable[256]; /* bits that the guest may change */
     uint8_t capability_end;
     struct pci_bar bar[PCI_BARS];
     struct pci_msix msix;
     struct irq_line intx;
     void (*config_written)(struct pci_device *device, unsigned offset, unsigned size); /* after it; may be NULL */
-    void (*reset)(struct pci_device *device);                                         /* may be NULL */
+    void (*reset)(struct pci_device *device);                                          /* may be NULL */
 };
 
 struct pci {
@@ -80,7 +80,8 @@ struct pci {
     uint32_t address; /* CF8 */
     struct bus_range address_ports, data_ports;
     struct pci_device *device[256]; /* by devfn, bus 0 */
-    uint32_t io_next, memory_next; /* where the next BAR is placed */
+    uint32_t memory_start;          /* of the window for memory BARs */
+    uint32_t io_next, memory_next;  /* where the next BAR is placed */
 };
 
 struct pci_id {
@@ -125,7 +126,8 @@ void pci_msix_fire(struct pci_device *device, unsigned vector);
 void pci_intx_set(struct pci_device *device, bool level);
 
 uint32_t pci_get(const struct pci_device *device, unsigned offset, unsigned size);
-void pci_set(struct pci_device *device, unsigned offset, unsigned size, uint32_t value); /* as it is after a reset, too */
+void pci_set(struct pci_device *device, unsigned offset, unsigned size,
+             uint32_t value); /* as it is after a reset, too */
 void pci_allow(struct pci_device *device, unsigned offset, unsigned size, uint32_t mask);
 
 /* May the device master the bus (DMA)? A device that is not on virtio asks before it moves data. */

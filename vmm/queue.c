@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Split virtqueues ([VIRTIO] 2.7). The rings are shared with a driver that may change any word at any time: each is read once
- * into a copy, and the copy is checked and used. What the driver breaks is its own queue, which is then left alone.
+ * Split virtqueues ([VIRTIO] 2.7). The rings are shared with a driver that may change any word at any time: each is
+ * read once into a copy, and the copy is checked and used. What the driver breaks is its own queue, which is then left
+ * alone.
  */
 #include <errno.h>
 #include <string.h>
@@ -163,7 +164,8 @@ int virtio_queue_pop(struct virtio_queue *queue, struct virtio_chain *chain)
     return 1;
 }
 
-/* The full barrier orders our wish before the look at the ring; the driver does it the other way round ([VIRTIO] 2.7.10). */
+/* The full barrier orders our wish before the look at the ring; the driver does it the other way round
+ * ([VIRTIO] 2.7.10). */
 bool virtio_queue_listen(struct virtio_queue *queue, bool on)
 {
     if (!queue->active || queue->broken)

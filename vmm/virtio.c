@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The virtio-pci transport ([VIRTIO] 4.1): one memory BAR with all of the registers, a page each, and the MSI-X table. A
- * notification is an ioeventfd of its own for each queue, so that it wakes the queue's thread without leaving the kernel.
+ * The virtio-pci transport ([VIRTIO] 4.1): one memory BAR with all of the registers, a page each, and the MSI-X table.
+ * A notification is an ioeventfd of its own for each queue, so that it wakes the queue's thread without leaving the
+ * kernel.
  */
 #include <assert.h>
 #include <errno.h>
@@ -129,8 +130,8 @@ static void queue_state_clear(struct virtio_queue *queue)
     queue->used = NULL;
 }
 
-/* No kick comes any more and what completes is not shown any more; then the device waits for what is in flight, since that
- * still goes to the guest's memory; then the rings go. */
+/* No kick comes any more and what completes is not shown any more; then the device waits for what is in flight, since
+ * that still goes to the guest's memory; then the rings go. */
 static void device_reset(struct virtio_device *device)
 {
     if (device->active) {
@@ -189,8 +190,7 @@ static void status_write(struct virtio_device *device, uint8_t value)
         device_reset(device);
         return;
     }
-    if ((added & STATUS_FEATURES_OK) &&
-        ((state->features & ~device->offered) || !virtio_has(device, VIRTIO_VERSION_1)))
+    if ((added & STATUS_FEATURES_OK) && ((state->features & ~device->offered) || !virtio_has(device, VIRTIO_VERSION_1)))
         added &= (uint8_t)~STATUS_FEATURES_OK;
     atomic_fetch_or(&state->status, added & (uint8_t)~STATUS_NEEDS_RESET);
     if ((added & STATUS_DRIVER_OK) && (state->status & STATUS_FEATURES_OK))

@@ -2,12 +2,12 @@
 /*
  * Virtio 1.x over PCI (modern only), with split queues. [VIRTIO] is the OASIS specification, version 1.2.
  *
- * virtio.c is the transport: what the guest sees in the BAR. queue.c is the data path: virtio_queue_pop copies each descriptor
- * once, checks the copy and gives two lists of memory, what the device may read and what it may write.
+ * virtio.c is the transport: what the guest sees in the BAR. queue.c is the data path: virtio_queue_pop copies each
+ * descriptor once, checks the copy and gives two lists of memory, what the device may read and what it may write.
  *
- * Threads: a queue's kick runs on the queue's loop, and from activate to reset only that thread touches the queue (pop, push,
- * signal). Everything else is under the machine's lock. reset is called under that lock, from a vCPU: it stops the queues by
- * loop_call and returns when nothing is in flight and nothing will complete.
+ * Threads: a queue's kick runs on the queue's loop, and from activate to reset only that thread touches the queue (pop,
+ * push, signal). Everything else is under the machine's lock. reset is called under that lock, from a vCPU: it stops
+ * the queues by loop_call and returns when nothing is in flight and nothing will complete.
  */
 #ifndef VMM_VIRTIO_H
 #define VMM_VIRTIO_H
@@ -44,8 +44,8 @@ struct virtio_queue_state {
     uint16_t size; /* a power of two, at most VIRTIO_QUEUE_SIZE */
     _Atomic uint16_t vector;
     bool enabled;
-    uint16_t avail_next, used_next; /* free-running: what was popped and pushed */
-    uint16_t used_signaled;         /* used_next when the driver was last told */
+    uint16_t avail_next, used_next;    /* free-running: what was popped and pushed */
+    uint16_t used_signaled;            /* used_next when the driver was last told */
     uint64_t descriptors, avail, used; /* guest-physical */
 };
 
@@ -72,10 +72,10 @@ struct virtio_queue {
     unsigned index;
     struct loop *loop; /* where kick runs; NULL: the machine's main loop */
     struct virtio_queue_state state;
-    struct loop_source kick; /* the ioeventfd */
-    uint64_t kick_address;   /* where KVM has it; 0: nowhere */
-    bool active;             /* between activate and reset */
-    bool broken;             /* the driver broke the rules; nothing is popped any more */
+    struct loop_source kick;               /* the ioeventfd */
+    uint64_t kick_address;                 /* where KVM has it; 0: nowhere */
+    bool active;                           /* between activate and reset */
+    bool broken;                           /* the driver broke the rules; nothing is popped any more */
     struct virtio_descriptor *descriptors; /* where state says, checked at activation */
     struct virtio_avail *avail;
     struct virtio_used *used;
@@ -131,7 +131,8 @@ struct virtio_description {
     const struct virtio_ops *ops;
 };
 
-/* Plugs the device in. The caller may then set queue[i].loop. machine may be NULL in tests, with memory and loops set. Close: after the vCPUs have stopped; stops the queues. */
+/* Plugs the device in. The caller may then set queue[i].loop. machine may be NULL in tests, with memory and loops set.
+ * Close: after the vCPUs have stopped; stops the queues. */
 int virtio_open(struct virtio_device *device, struct machine *machine, const struct virtio_description *description);
 void virtio_close(struct virtio_device *device);
 

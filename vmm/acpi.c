@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The ACPI tables: see acpi.h. Integers are the guest's: little-endian, as x86 is. */
+#include <assert.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "acpi.h"
+#include "aml.h"
+#include "chipset.h"
+
+#define IOAPIC 0xfec00000u
+#define LOCAL_APIC 0xfee00000u
+#define RESET_PORT 0xcf9u
+#define RESET_VALUE 6u
+#define CENTURY_INDEX 0x32u
+
+#define BOOT_LEGACY_DEVICES 1u /* IAPC_BOOT_ARCH, [ACPI] 5.2.9.3 */
+#define BOOT_NO_VGA 4u
+
+#define FADT_WBINVD (1u << 0) /* flags, [ACPI] 5.2.9 */
+#define FADT_C1 (1u << 2)
+#define FADT_NO_SLEEP_BUTTON (1u << 5)
+#define FADT_NO_RTC_WAKE (1u << 6)
+#define FADT_TIMER_32 (1u << 8)
+#define FADT_RESET (1u << 10)
+
+#define LEVEL_HIGH 0xdu /* MADT: level-triggered, active high */
+
+struct header { /* [ACPI] 5.2.6 */
+    char signature[4];
+    uint32_t length;
+    uint8_t revision, checksum;
+    char oem[6], oem_table[8];
+    uint32_t oem_revision;
+    char creator[4];
+    uint32_t creator_revision;
+} __attribute__((packed));
+_Static_assert(sizeof(struct header) == 36, "table header");
+
+struct address { /* [ACPI] 5.2.3.2 */
+    uint8_t space, bits, offset, access;
+    uint64_t address;
+} __attribute__((packed));
+
+struct fadt { /* [ACPI] 5.2.9, revision 3 */
+    struct header header;
+    uint32_t facs, dsdt; /* 36 */
+    uint8_t reserved_1, profile;
+    uint16_t sci;
+    uint32_t smi_command; /* 48 */
+    uint8_t acpi_enable, acpi_disable, s4bios, pstate;
+    uint32_t pm1a_event, pm1b_event, pm1a_control, pm1b_control, pm2_control, pm_timer, gpe0, gpe1; /* 56 */
+    uint8_t pm1_event_length, pm1_control_length, pm2_control_length, pm_timer_length;              /* 88 */
+    uint8_t gpe0_length, gpe1_length, gpe1_base, cst;
+    uint16_t c2_latency, c3_latency, flush_size, flush_stride;        /* 96 */
+    uint8_t duty_offset, duty_width, day_alarm, month_alarm, century; /* 104 */
+    uint16_t boot_arch;
+    uint8_t reserved_2;
+    uint32_t flags;       /* 112 */
+    struct address reset; /* 116 */
+    uint8_t reset_value, reserved_3[3];
+    uint64_t x_facs, x_dsdt; /* 132 */
+    struct address x_pm1a_event, x_pm1b_event, x_pm1a_control, x_pm1b_control, x_pm2_control, x_pm_timer, x_gpe0,
+        x_gpe1;
+} __attribute__((packed));
+_Static_assert(sizeof(struct fadt) == 244, "FADT");
+
+/* ---- The file of tables and its notes ---- */
+
+static void *room(struct acpi *acpi, uint32_t length)
+{
+    void *at = acpi->tables + acpi->length;
+
+    assert(length <= ACPI_TABLES_SIZE - acpi->length);
+    acpi->length += length;
+    return at;
+}
+
+static uint32_t table_begin(struct acpi *acpi, const char *signature, uint8_t revision)
+{
+    uint32_t start = acpi->length = (acpi->length + 15) & ~15u;
+    struct header *header = room(acpi, sizeof(*header));
+
+    memcpy(header->signature, signature, 4);
+    memcpy(header->oem, "VDISK ", 6);
+    memcpy(header->oem_table, "HV      ", 8);
+    memcpy(header->creator, "HV  ", 4);
+    header->revision = revision;
+    header->oem_revision = header->creator_revision = 1;
+    return start;
+}
+
+static void checksum_note(struct acpi *acpi, uint32_t place, uint32_t start, uint32_t length, bool rsdp)
+{
+    assert(acpi->checksum_count < ACPI_NOTES_MAX);
+    acpi->checksum[acpi->checksum_count++] = (struct acpi_checksum){place, start, length, rsdp};
+}
+
+static void table_end(struct acpi *acpi, uint32_t start)
+{
+    struct header *header = (struct header *)(acpi->tables + start);
+
+    header->length = acpi->length - start;
+    checksum_note(acpi, start + offsetof(struct header, checksum), start, header->length, false);
+}
+
+/* Writes an offset that is to become an address. */
+static void pointer_set(struct acpi *acpi, void *place, uint32_t target, uint8_t size)
+{
+    uint8_t *at = place;
+    bool rsdp = at >= acpi->rsdp && at < acpi->rsdp + sizeof(acpi->rsdp);
+    uint64_t value = target;
+
+    memcpy(at, &value, size);
+    assert(acpi->pointer_count < ACPI_NOTES_MAX);
+    acpi->pointer[acpi->pointer_count++] =
+        (struct acpi_pointer){(uint32_t)(at - (rsdp ? acpi->rsdp : acpi->tables)), size, rsdp};
+}
+
+/* ---- Tables ---- */
+
+static void isa_device(struct aml *aml, const char *name, const char *id, uint16_t port, uint8_t length, int irq)
+{
+    struct aml_open device = aml_device_begin(aml, name), resources;
+
+    aml_name(aml, "_HID");
+    if (strlen(id) == 7)
+        aml_eisa_id(aml, id);
+    else
+        aml_string(aml, id);
+    aml_name(aml, "_STA");
+    aml_integer(aml, 0xf);
+    aml_name(aml, "_CRS");
+    resources = aml_resources_begin(aml);
+    aml_resource_io(aml, port, length);
+    if (irq >= 0)
+        aml_resource_irq(aml, (unsigned)irq);
+    aml_resources_end(aml, resources);
+    aml_end(aml, device);
+}
+
+static void isa_bridge(struct aml *aml)
+{
+    struct aml_open bridge = aml_device_begin(aml, "ISA_");
+
+    aml_name(aml, "_ADR");
+    aml_integer(aml, 1 << 16);
+    isa_device(aml, "COM1", "PNP0501", 0x3f8, 8, ISA_IRQ_SERIAL);
+    isa_device(aml, "RTC_", "PNP0B00", 0x70, 2, ISA_IRQ_RTC);
+    isa_device(aml, "PNIC", "QEMU0001", PANIC_PORT, 1, -1);
+    aml_end(aml, bridge);
+}
+
+/* INTA# of each slot goes to a fixed GSI: [ACPI] 6.2.13. */
+static void interrupt_routes(struct aml *aml)
+{
+    struct aml_open routes, route;
+
+    aml_name(aml, "_PRT");
+    routes = aml_package_begin(aml, PCI_SLOTS - 1);
+    for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+        route = aml_package_begin(aml, 4);
+        aml_integer(aml, slot << 16 | 0xffff);
+        aml_integer(aml, 0);
+        aml_integer(aml, 0);
+        aml_integer(aml, pci_slot_gsi(slot));
+        aml_end(aml, route);
+    }
+    aml_end(aml, routes);
+}
+
+static void pci_host(struct aml *aml, uint32_t window)
+{
+    struct aml_open host = aml_device_begin(aml, "PCI0"), resources;
+
+    aml_name(aml, "_HID");
+    aml_eisa_id(aml, "PNP0A03");
+    aml_name(aml, "_UID");
+    aml_integer(aml, 0);
+    aml_name(aml, "_CRS");
+    resources = aml_resources_begin(aml);
+    aml_resource_buses(aml, 0, 0xff);
+    aml_resource_io(aml, 0xcf8, 8);
+    aml_resource_ports(aml, 0, 0xcf7);
+    aml_resource_ports(aml, 0xd00, 0xffff);
+    aml_resource_memory(aml, 0xa0000, 0xbffff);
+    aml_resource_memory(aml, window, PCI_MEMORY_END - 1);
+    aml_resources_end(aml, resources);
+    interrupt_routes(aml);
+    isa_bridge(aml);
+    aml_end(aml, host);
+}
+
+static uint32_t dsdt(struct acpi *acpi, uint32_t window)
+{
+    uint32_t start = table_begin(acpi, "DSDT", 2);
+    struct aml aml = {.bytes = acpi->tables + acpi->length, .room = ACPI_TABLES_SIZE - acpi->length};
+    struct aml_open scope, off;
+
+    scope = aml_scope_begin(&aml, "\\_SB_");
+    pci_host(&aml, window);
+    aml_end(&aml, scope);
+    aml_name(&aml, "\\_S5_"); /* SLP_TYP 0 of both PM1 controls */
+    off = aml_package_begin(&aml, 4);
+    for (unsigned i = 0; i < 4; i++)
+        aml_integer(&aml, 0);
+    aml_end(&aml, off);
+    room(acpi, aml.length);
+    table_end(acpi, start);
+    return start;
+}
+
+static struct address port(uint16_t number, uint8_t bytes)
+{
+    return (struct address){.space = 1,
+                            .bits = 8 * bytes,
+                            .access = bytes == 1   ? 1
+                                      : bytes == 2 ? 2
+                                                   : 3,
+                            .address = number};
+}
+
+static uint32_t fadt(struct acpi *acpi, uint32_t facs_at, uint32_t dsdt_at)
+{
+    uint32_t start = table_begin(acpi, "FACP", 3);
+    struct fadt *fadt;
+
+    room(acpi, sizeof(*fadt) - sizeof(struct header));
+    fadt = (struct fadt *)(acpi->tables + start);
+    fadt->sci = ISA_IRQ_ACPI;
+    fadt->pm1a_event = PM_BASE;
+    fadt->pm1a_control = PM_BASE + 4;
+    fadt->pm_timer = PM_BASE + 8;
+    fadt->pm1_event_length = 4;
+    fadt->pm1_control_length = 2;
+    fadt->pm_timer_length = 4;
+    fadt->c2_latency = fadt->c3_latency = 0xfff; /* there is no C2 and no C3 */
+    fadt->century = CENTURY_INDEX;
+    fadt->boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA;
+    fadt->flags = FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP_BUTTON | FADT_NO_RTC_WAKE | FADT_TIMER_32 | FADT_RESET;
+    fadt->reset = port(RESET_PORT, 1);
+    fadt->reset_value = RESET_VALUE;
+    fadt->x_pm1a_event = port(PM_BASE, 4);
+    fadt->x_pm1a_control = port(PM_BASE + 4, 2);
+    fadt->x_pm_timer = port(PM_BASE + 8, 4);
+    pointer_set(acpi, &fadt->facs, facs_at, 4);
+    pointer_set(acpi, &fadt->dsdt, dsdt_at, 4);
+    pointer_set(acpi, &fadt->x_dsdt, dsdt_at, 8);
+    table_end(acpi, start);
+    return start;
+}
+
+static void entry(struct acpi *acpi, const void *bytes, uint32_t length)
+{
+    memcpy(room(acpi, length), bytes, length);
+}
+
+/* [ACPI] 5.2.12: the local APICs, the IOAPIC, what is not as ISA has it, and where NMI comes in. */
+static uint32_t madt(struct acpi *acpi, unsigned cpus)
+{
+    static const uint8_t level[] = {ISA_IRQ_ACPI, 10, 11};
+    const uint8_t timer[10] = {2, 10, 0, 0, 2}, nmi[6] = {4, 6, 0xff, 0, 0, 1};
+    uint8_t ioapic[12] = {1, 12, 0, 0};
+    uint32_t start = table_begin(acpi, "APIC", 3), local[2] = {LOCAL_APIC, 1}, address = IOAPIC;
+
+    entry(acpi, local, sizeof(local));
+    for (unsigned i = 0; i < cpus; i++) {
+        const uint8_t processor[8] = {0, 8, (uint8_t)i, (uint8_t)i, 1};
+
+        entry(acpi, processor, sizeof(processor));
+    }
+    memcpy(ioapic + 4, &address, sizeof(address));
+    entry(acpi, ioapic, sizeof(ioapic));
+    entry(acpi, timer, sizeof(timer));
+    for (unsigned i = 0; i < sizeof(level); i++) {
+        const uint8_t irq[10] = {2, 10, 0, level[i], level[i], 0, 0, 0, LEVEL_HIGH};
+
+        entry(acpi, irq, sizeof(irq));
+    }
+    entry(acpi, nmi, sizeof(nmi));
+    table_end(acpi, start);
+    return start;
+}
+
+static uint32_t facs(struct acpi *acpi)
+{
+    static const char signature[] = "FACS";
+    uint32_t start = acpi->length = (acpi->length + 63) & ~63u, length = 64;
+    uint8_t *at = room(acpi, length);
+
+    memcpy(at, signature, 4);
+    memcpy(at + 4, &length, sizeof(length));
+    at[32] = 2; /* version */
+    return start;
+}
+
+static uint32_t list(struct acpi *acpi, const char *signature, uint8_t size, const uint32_t *table, unsigned count)
+{
+    uint32_t start = table_begin(acpi, signature, 1);
+
+    for (unsigned i = 0; i < count; i++)
+        pointer_set(acpi, room(acpi, size), table[i], size);
+    table_end(acpi, start);
+    return start;
+}
+
+static void rsdp(struct acpi *acpi, uint32_t rsdt, uint32_t xsdt)
+{
+    uint32_t length = ACPI_RSDP_SIZE;
+
+    memcpy(acpi->rsdp, "RSD PTR ", 8);
+    memcpy(acpi->rsdp + 9, "VDISK ", 6);
+    acpi->rsdp[15] = 2;
+    memcpy(acpi->rsdp + 20, &length, sizeof(length));
+    pointer_set(acpi, acpi->rsdp + 16, rsdt, 4);
+    pointer_set(acpi, acpi->rsdp + 24, xsdt, 8);
+    checksum_note(acpi, 8, 0, 20, true);
+    checksum_note(acpi, 32, 0, ACPI_RSDP_SIZE, true); /* the first one lies inside it */
+}
+
+void acpi_build(struct acpi *acpi, const struct machine *machine)
+{
+    uint32_t table[2], facs_at;
+
+    memset(acpi, 0, sizeof(*acpi));
+    facs_at = facs(acpi);
+    table[0] = fadt(acpi, facs_at, dsdt(acpi, machine->pci.memory_start));
+    table[1] = madt(acpi, machine->options->cpus);
+    rsdp(acpi, list(acpi, "RSDT", 4, table, 2), list(acpi, "XSDT", 8, table, 2));
+}
+
+void acpi_place(const struct acpi *acpi, uint64_t tables_at, uint8_t root[ACPI_RSDP_SIZE],
+                uint8_t tables[ACPI_TABLES_SIZE])
+{
+    memcpy(root, acpi->rsdp, ACPI_RSDP_SIZE);
+    memcpy(tables, acpi->tables, ACPI_TABLES_SIZE);
+    for (unsigned i = 0; i < acpi->pointer_count; i++) {
+        const struct acpi_pointer *pointer = &acpi->pointer[i];
+        uint8_t *at = (pointer->rsdp ? root : tables) + pointer->place;
+        uint64_t value = 0;
+
+        memcpy(&value, at, pointer->size);
+        value += tables_at;
+        memcpy(at, &value, pointer->size);
+    }
+    for (unsigned i = 0; i < acpi->checksum_count; i++) {
+        const struct acpi_checksum *checksum = &acpi->checksum[i];
+        uint8_t *file = checksum->rsdp ? root : tables, sum = 0;
+
+        for (uint32_t j = 0; j < checksum->length; j++)
+            sum = (uint8_t)(sum + file[checksum->start + j]);
+        file[checksum->place] = (uint8_t)(file[checksum->place] - sum);
+    }
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A machine, from its parts to its end. */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "boot.h"
+#include "chipset.h"
+#include "cpu.h"
+#include "devices.h"
+#include "kvm.h"
+
+#define PCI_WINDOW_LOW 0x80000000u /* SeaBIOS places BARs from here where memory ends below */
+
+/* ---- Messages and parts ---- */
+
+static void say(struct machine *machine, enum vdisk_level level, const char *format, va_list args)
+{
+    char text[512];
+    int length = snprintf(text, sizeof(text), "%s: ", machine->options->name);
+
+    if (length < 0 || length > (int)sizeof(text) / 2)
+        length = 0;
+    vsnprintf(text + length, sizeof(text) - (size_t)length, format, args);
+    if (machine->options->log.print)
+        machine->options->log.print(machine->options->log.arg, level, text);
+}
+
+void machine_say(struct machine *machine, enum vdisk_level level, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say(machine, level, format, args);
+    va_end(args);
+}
+
+int machine_error(struct machine *machine, int error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    say(machine, VDISK_ERROR, format, args);
+    va_end(args);
+    return error;
+}
+
+void machine_part_add(struct machine *machine, struct machine_part *part)
+{
+    part->next = machine->parts;
+    machine->parts = part;
+}
+
+/* ---- What ends a machine, or starts it again ---- */
+
+void machine_stop(struct machine *machine, enum machine_end end)
+{
+    if (machine->end == MACHINE_RUNS)
+        machine->end = end;
+    cpus_pause_ask(machine);
+    loop_stop(&machine->loop);
+}
+
+void machine_reset(struct machine *machine)
+{
+    if (machine->options->no_reboot) {
+        machine_stop(machine, MACHINE_POWERED_OFF);
+        return;
+    }
+    machine->restart = true;
+    cpus_pause_ask(machine);
+    loop_stop(&machine->loop);
+}
+
+void machine_power_button(struct machine *machine)
+{
+    pm_power_button(&machine->chipset->pm);
+}
+
+void machine_nmi(struct machine *machine)
+{
+    machine_say(machine, VDISK_WARNING, "NMI button: pressed");
+    cpus_nmi(machine);
+}
+
+/* A signal is the power button. */
+static void signalled(struct loop_source *source, uint32_t events)
+{
+    struct signalfd_siginfo info;
+
+    (void)events;
+    if (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        machine_power_button(source->owner);
+}
+
+/* ---- The parts ---- */
+
+/* Before any thread is made, so that every one inherits the mask. */
+static int signals_open(struct machine *machine)
+{
+    sigset_t set;
+    int err;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    machine->signals = (struct loop_source){signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), signalled, machine};
+    if (machine->signals.fd < 0)
+        return machine_error(machine, -errno, "signals: %s", strerror(errno));
+    err = loop_add(&machine->loop, &machine->signals, EPOLLIN);
+    return err < 0 ? machine_error(machine, err, "signals: %s", strerror(-err)) : 0;
+}
+
+static int loop_part_open(struct machine *machine)
+{
+    int err = loop_open(&machine->loop, &machine->lock);
+
+    return err < 0 ? machine_error(machine, err, "event loop: %s", strerror(-err)) : 0;
+}
+
+static int memory_part_open(struct machine *machine)
+{
+    int err = memory_open(&machine->memory, machine->options->memory);
+
+    if (err < 0)
+        return machine_error(machine, err, "%llu bytes of memory: %s", (unsigned long long)machine->options->memory,
+                             strerror(-err));
+    return kvm_memory_show(machine);
+}
+
+static int buses_open(struct machine *machine)
+{
+    uint64_t low = machine->memory.region[0].size;
+    uint32_t window = low <= PCI_WINDOW_LOW ? PCI_WINDOW_LOW : (uint32_t)MEMORY_HOLE;
+    int err = irq_open(&machine->irq, machine->vm);
+
+    if (err == 0)
+        err = pci_open(&machine->pci, machine, &machine->pio, &machine->mmio, &machine->irq, window);
+    return err < 0 ? machine_error(machine, err, "buses: %s", strerror(-err)) : 0;
+}
+
+/* A device that this build does not have yet. */
+static int missing(struct machine *machine, const char *what)
+{
+    return machine_error(machine, -ENOTSUP, "%s: not in this version", what);
+}
+
+static int disks_open(struct machine *machine)
+{
+    return machine->options->disk_count > 0 ? missing(machine, "disks") : 0;
+}
+
+static int nics_open(struct machine *machine)
+{
+    return machine->options->nic_count > 0 ? missing(machine, "network cards") : 0;
+}
+
+static int (*const parts[])(struct machine *machine) = {
+    loop_part_open, signals_open, kvm_open,        memory_part_open, buses_open, chipset_open,
+    disks_open,     nics_open,    boot_open,        cpus_open,
+};
+
+int machine_open(const struct machine_options *options, struct machine **result)
+{
+    struct machine *machine = calloc(1, sizeof(*machine));
+    int err = 0;
+
+    if (!machine)
+        return -ENOMEM;
+    machine->options = options;
+    machine->kvm = machine->vm = machine->signals.fd = machine->loop.epoll = -1;
+    pthread_mutex_init(&machine->lock, NULL);
+    pthread_sigmask(SIG_SETMASK, NULL, &machine->signals_before);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts) && err == 0; i++)
+        err = parts[i](machine);
+    if (err < 0) {
+        machine_close(machine);
+        return err;
+    }
+    *result = machine;
+    return 0;
+}
+
+void machine_close(struct machine *machine)
+{
+    if (!machine)
+        return;
+    cpus_close(machine);
+    for (struct machine_part *part = machine->parts, *next; part; part = next) {
+        next = part->next;
+        if (part->close)
+            part->close(part->owner);
+    }
+    if (machine->pci.pio)
+        pci_close(&machine->pci);
+    kvm_close(machine);
+    memory_close(&machine->memory);
+    if (machine->signals.fd >= 0)
+        close(machine->signals.fd);
+    if (machine->loop.epoll >= 0)
+        loop_close(&machine->loop);
+    pthread_sigmask(SIG_SETMASK, &machine->signals_before, NULL);
+    pthread_mutex_destroy(&machine->lock);
+    free(machine);
+}
+
+/* ---- Running ---- */
+
+/* Everything as after power-on, the first time too; memory keeps what it holds. The processors stand still. */
+static int power_on(struct machine *machine)
+{
+    int err;
+
+    pthread_mutex_lock(&machine->lock);
+    machine->restart = false;
+    pci_reset(&machine->pci);
+    chipset_reset(machine);
+    kvm_reset(machine);
+    cpus_reset(machine);
+    err = boot_start(machine);
+    pthread_mutex_unlock(&machine->lock);
+    return err;
+}
+
+enum machine_end machine_run(struct machine *machine)
+{
+    do {
+        if (power_on(machine) < 0)
+            return MACHINE_CRASHED;
+        cpus_run(machine);
+        loop_run(&machine->loop);
+        cpus_pause(machine);
+        if (machine->restart && machine->end == MACHINE_RUNS)
+            machine_say(machine, VDISK_NOTE, "reset");
+    } while (machine->end == MACHINE_RUNS);
+    return machine->end;
+}
