@@ -183,7 +183,7 @@ void loop_call(struct loop *loop, void (*function)(void *owner), void *owner)
     }
     pthread_mutex_lock(&loop->call_lock);
     call.next = loop->calls;
-    loop->calls = &call;
+    loop->calls = &call; /* cppcheck-suppress autoVariables ; it is off the list before this returns */
     wake(loop);
     while (!call.done)
         pthread_cond_wait(&call.done_cond, &loop->call_lock);
