@@ -61,13 +61,14 @@ struct vdisk_open_options {
     unsigned flags;
     const char *format;         /* "vhd", "vhdx", "raw"; NULL: by signature (for writing the name must agree) */
     const char *const *parents; /* files that may be parents in the chain, NULL-terminated; NULL: none */
+    const char *const *parent_map; /* "D:\\VMs=/mnt/vms": where recorded paths that begin so are now; as parents */
     const char *parent_dir;     /* a directory beneath which parents may be found; NULL: none */
     struct vdisk_log log;       /* copied */
 };
 
 /* Opens the image and its chain. options may be NULL. The strings are needed only during the call. A parent is
- * accepted when its identity is the one that the child recorded; it is opened read-only, from the list, beneath the
- * directory, or beside the child, in this order; never through "..", a symbolic link that leaves the directory, or
+ * accepted when its identity is the one that the child recorded; it is opened read-only, from the list, where the
+ * map says, beneath the directory, or beside the child, in this order; never through "..", a symbolic link that leaves the directory, or
  * anything that is not a regular file. */
 int vdisk_open(const char *path, const struct vdisk_open_options *options, struct vdisk **disk);
 
@@ -238,6 +239,11 @@ struct vdisk_pause {
  * size, block_size and log are looked at; they and pause may be NULL. */
 int vdisk_snapshot(struct vdisk_port *port, const char *child, const struct vdisk_create_options *options,
                    struct vdisk_pause *pause);
+
+/* Not on a port: the disk at child is not in use. Makes it record parent as its parent, whose path or name has changed.
+ * Options (may be NULL): how the child is opened; of the parent its own chain. */
+#define VDISK_RELINK_FORCE 0x1u /* also a parent that is another disk than the child's: what the child shows is changed */
+int vdisk_relink(const char *child, const char *parent, unsigned flags, const struct vdisk_open_options *options);
 
 /* ---- What a disk holds --------------------------------------------------------------------------------------- */
 
