@@ -135,6 +135,8 @@ static int vhd_open(struct vdisk *disk)
         pthread_mutex_lock(&v->lock);
         err = vhd_begin(v);
         pthread_mutex_unlock(&v->lock);
+        /* Before any data: where the file ends now may be in the midst of a block to come, and a guest's bytes may look
+         * like a footer. */
         if (!err && !MUTANT("vhd-footer-unsynced"))
             err = file_sync(disk->file);
         if (err)

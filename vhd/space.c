@@ -155,6 +155,7 @@ int vhd_space_cut(struct vhd *v, uint64_t last)
     if (end >= v->end)
         return 0;
     err = vhd_space_place_footer(v, end);
+    /* Before the cut: a file that ends in what a guest had in a block must not be, it may look like a footer. */
     if (!err && !MUTANT("vhd-cut-before-footer"))
         err = file_sync(v->disk.file);
     if (!err)

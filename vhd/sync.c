@@ -88,14 +88,15 @@ static void copy_bitmap(struct vhd *v, uint32_t block, uint64_t state)
 }
 
 /* The block's entry as it is to be in the file, where it is `old` now. A block that was given a home but has not been
- * published is not there yet; one that is being dropped stays until it is gone. */
+ * published is not there yet; one that is being dropped may be gone already: its space is not used again before a later
+ * sync. */
 static uint32_t take_block(struct vhd *v, uint32_t block, uint32_t old)
 {
     uint64_t state = atomic_load(&v->state[block]);
 
     if (state & VHD_STATE_DIRTY)
         state = atomic_fetch_and(&v->state[block], ~VHD_STATE_DIRTY);
-    if (!(state & VHD_STATE_KNOWN) || (state & VHD_STATE_REVOKED && !MUTANT("vhd-revoked-is-gone")))
+    if (!(state & VHD_STATE_KNOWN))
         return old;
     if (!(state & VHD_STATE_HOME) || !(state & VHD_STATE_PUBLISHED || MUTANT("vhd-unpublished-in-bat")))
         return VHD_UNUSED;
