@@ -190,7 +190,8 @@ check: all tests
 
 # Instrumented code is slow: the randomized tests do fewer operations there.
 check-asan check-tsan: check-%:
-	@MODEL_OPS=$${MODEL_OPS:-50000} CRASH_STATES=$${CRASH_STATES:-1000} $(MAKE) --no-print-directory VARIANT=$* check
+	@MODEL_OPS=$${MODEL_OPS:-50000} CRASH_STATES=$${CRASH_STATES:-1000} CRASH_SAMPLES=0 FAULT_STEP=$${FAULT_STEP:-6} \
+	MEMORY_STEP=$${MEMORY_STEP:-25} KILL_ROUNDS=$${KILL_ROUNDS:-50} $(MAKE) --no-print-directory VARIANT=$* check
 
 # FUZZ_SECONDS for each target, 600 by default; what is learned stays in $(BUILD)/fuzz/corpus.
 crash: all tests

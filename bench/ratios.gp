@@ -4,7 +4,7 @@ rows = int(system("wc -l < ".data))
 set terminal svg size 1100, 80 + 24 * rows font "sans,12" background "white"
 set output out
 set logscale x
-set xrange [0.2:20]
+set xrange [0.2:60]
 set yrange [rows:-1]
 set lmargin 58
 set xlabel "ratio / goal (1: the goal is met)"

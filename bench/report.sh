@@ -53,3 +53,11 @@ column -t -s "$(printf '\t')" "$OUT/table.tsv"
 # The ratio divided by its goal, so that 1 is the line for all.
 awk -F '\t' '$9 != "-" { printf "\"%s: %s / %s\"\t%s\t%s\t%s\n", $1, $2, $3, $6 / $9, $7 / $9, $8 / $9 }' "$OUT/table.tsv" >"$OUT/plot.tsv"
 [ ! -s "$OUT/plot.tsv" ] || gnuplot -e "data='$OUT/plot.tsv'; out='$OUT/ratios.svg'" "$here/ratios.gp"
+
+# Medians by depth.
+for who in sweep-ours sweep-qemu sweep-fio; do
+    grep "^sweep .*$who" "$OUT/samples.tsv" | sort -t "$(printf '\t')" -k1.7,1n -k4,4n | awk -F '\t' '
+        { split($1, name, " "); n[name[2]]++; value[name[2], n[name[2]]] = $4; if (n[name[2]] == 1) order[++rows] = name[2] }
+        END { for (i = 1; i <= rows; i++) { d = order[i]; print d "\t" value[d, int((n[d] + 1) / 2)] } }' >"$OUT/$who.tsv" || true
+done
+[ ! -s "$OUT/sweep-ours.tsv" ] || gnuplot -e "dir='$OUT'" "$here/depth.gp"

@@ -97,9 +97,10 @@ fio_() {
         --output-format=json "$@" | sed -n '/^{/,$p' | jq '.jobs[0] | .read.iops + .write.iops'
 }
 
-# fill FILE: the whole disk, with bytes that are not zero.
+# fill FILE [--direct]: the whole disk, with bytes that are not zero. Direct: nothing of it stays in the page cache, which
+# direct requests would have to clear.
 fill() {
-    "$VDISK" bench "$1" --rw write --bs 1M --iodepth 4 --number-ios $((BYTES / 1048576)) >/dev/null
+    "$VDISK" bench "$@" --rw write --bs 1M --iodepth 4 --number-ios $((BYTES / 1048576)) >/dev/null
 }
 
 # ---- Random requests ----
@@ -132,14 +133,30 @@ random_memory() {
     rm -f "$memory"/*
 }
 
+# For the plot of requests a second by depth.
+sweep() {
+    local depth
+    wanted sweep || return 0
+    "$VDISK" create "$memory/f.raw" --type fixed --size "$SIZE" --quiet && fill "$memory/f.raw"
+    "$VDISK" create "$memory/o.vhdx" --size "$SIZE" --quiet && fill "$memory/o.vhdx"
+    cp "$memory/o.vhdx" "$memory/q.vhdx"
+    sweep_ours() { ours "$memory/o.vhdx" --iodepth "$depth" --runtime 1; }
+    sweep_qemu() { qemu "$memory/q.vhdx" vhdx 40000 "$depth" -S $SCATTER -i io_uring; }
+    sweep_fio() { fio_ --filename="$memory/f.raw" --rw=randread --ioengine=io_uring --iodepth="$depth"; }
+    for depth in 1 2 4 8 16 32 64; do
+        ROUNDS=$((ROUNDS < 3 ? ROUNDS : 3)) work "sweep $depth" sweep-ours sweep-qemu sweep-fio
+    done
+    rm -f "$memory"/*
+}
+
 random_disk() {
     local format rw
-    wanted random || return 0
-    "$VDISK" create "$disk/f.raw" --type fixed --size "$SIZE" --quiet && fill "$disk/f.raw"
+    wanted direct || return 0
+    "$VDISK" create "$disk/f.raw" --type fixed --size "$SIZE" --quiet && fill "$disk/f.raw" --direct
     ours_direct() { ours "$disk/o.$format" --rw "$rw" --iodepth 32 --direct --ramp-time 1 --runtime "$SECONDS_EACH"; }
     fio_direct() { fio_ --filename="$disk/f.raw" --rw="$rw" --ioengine=io_uring --iodepth=32 --direct=1 --ramp_time=1; }
     for format in vhdx vhd; do
-        "$VDISK" create "$disk/o.$format" --size "$SIZE" --quiet && fill "$disk/o.$format"
+        "$VDISK" create "$disk/o.$format" --size "$SIZE" --quiet && fill "$disk/o.$format" --direct
         for rw in randread randwrite; do
             work "$rw, depth 32, direct, $format" ours-direct fio-direct
         done
@@ -155,24 +172,29 @@ chain() {
     ours_one() { ours "$disk/one.$format" --rw "$rw" --iodepth 32 --direct --ramp-time 1 --runtime "$SECONDS_EACH"; }
     ours_chain() { ours "$disk/5.$format" --rw "$rw" --iodepth 32 --direct --ramp-time 1 --runtime "$SECONDS_EACH"; }
     for format in vhdx vhd; do
-        "$VDISK" create "$disk/1.$format" --size "$SIZE" --quiet && fill "$disk/1.$format"
-        cp "$disk/1.$format" "$disk/one.$format"
+        "$VDISK" create "$disk/1.$format" --size "$SIZE" --quiet && fill "$disk/1.$format" --direct
+        cp --sparse=never "$disk/1.$format" "$disk/one.$format"
+        fill "$disk/one.$format" --direct
         for link in 2 3 4 5; do
             "$VDISK" create "$disk/$link.$format" --parent "$disk/$((link - 1)).$format" --quiet
             "$VDISK" bench "$disk/$link.$format" --rw randwrite --bs 64k --iodepth 8 --seed $link \
                 --number-ios $((BYTES / 65536 / 5 / 8)) >/dev/null
         done
         sync -f "$disk"
-        for rw in randread randwrite; do
-            work "chain of 5, $rw, depth 32, direct, $format" ours-chain ours-one
-        done
+        rw=randread
+        work "chain of 5, randread, depth 32, direct, $format" ours-chain ours-one
+        rw=randwrite
+        work "chain of 5, randwrite to new space, depth 32, direct, $format" ours-chain ours-one
+        fill "$disk/5.$format" --direct
+        sync -f "$disk"
+        work "chain of 5, randwrite, depth 32, direct, $format" ours-chain ours-one
         rm -f "$disk"/*."$format"
     done
 }
 
 # ---- First writes ----
 
-FIRST=2000
+FIRST=512
 
 first_writes() {
     local format driver
@@ -323,6 +345,7 @@ counts() {
 }
 
 random_memory
+sweep
 random_disk
 chain
 first_writes

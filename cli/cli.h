@@ -18,6 +18,7 @@
 #include "disk/vdisk.h"
 
 #define CLI_PARENTS_MAX 255 /* as deep as a chain can be */
+#define CLI_MAP_MAX 64
 #define CLI_NONE UINT64_MAX /* a size that was not given */
 
 struct cli;
@@ -69,6 +70,8 @@ struct cli {
     const char *input_format, *parent_dir;
     const char *parents[CLI_PARENTS_MAX + 1];
     unsigned parent_count;
+    const char *parent_map[CLI_MAP_MAX + 1];
+    unsigned map_count;
     bool quiet, verbose;
     bool raw_terminal; /* a newline needs a carriage return */
     char **rest; /* ends with NULL */
@@ -166,8 +169,8 @@ int cli_stream(struct vdisk *disk, uint64_t offset, uint64_t length, const struc
 
 /* ---- The commands ---- */
 
-extern const struct cli_command cli_bench, cli_check, cli_compare, cli_convert, cli_create, cli_hash, cli_info, cli_map, cli_mount, cli_move,
-    cli_read, cli_resize, cli_serve, cli_snapshot, cli_stats, cli_top, cli_umount, cli_write;
+extern const struct cli_command cli_bench, cli_check, cli_compare, cli_convert, cli_create, cli_hash, cli_info, cli_map, cli_mount,
+    cli_read, cli_relink, cli_resize, cli_serve, cli_snapshot, cli_stats, cli_top, cli_umount, cli_write;
 
 extern const struct cli_command cli_hv_run;
 

@@ -33,7 +33,7 @@ static void add(char **argv, unsigned *argc, const char *option, const char *val
 
 static int run(struct cli *cli, char **operand)
 {
-    char program[PATH_MAX], *argv[FIXED_ARGUMENTS + 2 * CLI_PARENTS_MAX];
+    char program[PATH_MAX], *argv[FIXED_ARGUMENTS + 2 * (CLI_PARENTS_MAX + CLI_MAP_MAX)];
     char directory[PATH_MAX];
     unsigned argc = 0;
 
@@ -60,6 +60,8 @@ static int run(struct cli *cli, char **operand)
         add(argv, &argc, "--input-format", cli->input_format);
     if (cli->parent_dir)
         add(argv, &argc, "--parent-dir", cli->parent_dir);
+    for (unsigned i = 0; i < cli->map_count; i++)
+        add(argv, &argc, "--parent-map", cli->parent_map[i]);
     for (unsigned i = 0; i < cli->parent_count; i++)
         add(argv, &argc, "--parent", cli->parents[i]);
     add(argv, &argc, "--", NULL);

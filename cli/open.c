@@ -12,6 +12,7 @@ void cli_open_options(struct cli *cli, unsigned flags, struct vdisk_open_options
         .flags = flags,
         .format = cli->input_format,
         .parents = cli->parent_count > 0 ? cli->parents : NULL,
+        .parent_map = cli->map_count > 0 ? cli->parent_map : NULL,
         .parent_dir = cli->parent_dir,
         .log = cli->log,
     };

@@ -10,12 +10,13 @@
 #define OPTIONS_MAX 24
 
 /* What getopt_long returns for the options of every command; those of the command's own follow COMMAND. */
-enum { HELP = 'h', QUIET = 'q', VERBOSE = 'v', INPUT_FORMAT = 0x100, PARENT, PARENT_DIR, COMMAND };
+enum { HELP = 'h', QUIET = 'q', VERBOSE = 'v', INPUT_FORMAT = 0x100, PARENT, PARENT_DIR, PARENT_MAP, COMMAND };
 
 static const struct option common[] = {
     {"input-format", required_argument, NULL, INPUT_FORMAT},
     {"parent", required_argument, NULL, PARENT},
     {"parent-dir", required_argument, NULL, PARENT_DIR},
+    {"parent-map", required_argument, NULL, PARENT_MAP},
     {"quiet", no_argument, NULL, QUIET},
     {"verbose", no_argument, NULL, VERBOSE},
     {"help", no_argument, NULL, HELP},
@@ -53,6 +54,8 @@ void cli_help(const struct cli *cli)
     help_option("input-format", "FORMAT", "vhd, vhdx or raw, instead of what the file's signature says");
     help_option("parent", "FILE", parent);
     help_option("parent-dir", "DIR", "a directory beneath which parents are looked for");
+    help_option("parent-map", "OLD=NEW",
+                "where recorded paths of parents are now: 'D:\\VMs=/mnt/vms';\nmay be repeated");
     help_option("quiet", NULL, "errors only: no warnings, notes, summaries, progress");
     help_option("verbose", NULL, "also notes, such as how I/O is done");
     help_option("help", NULL, "this text");
@@ -114,6 +117,11 @@ static int common_set(struct cli *cli, int which, char *argument)
         return 0;
     case PARENT_DIR:
         cli->parent_dir = argument;
+        return 0;
+    case PARENT_MAP:
+        if (!strchr(argument, '=') || cli->map_count == CLI_MAP_MAX)
+            return bad(cli, "--parent-map: OLD=NEW is needed, at most 64 times");
+        cli->parent_map[cli->map_count++] = argument;
         return 0;
     default:
         if (cli->parent_count == CLI_PARENTS_MAX)

@@ -110,6 +110,8 @@ static int words_make(struct cli *cli, struct words *words, const char *image, c
         err |= add_key(words, "format", cli->input_format);
     if (cli->parent_dir)
         err |= add_key(words, "parent-dir", cli->parent_dir);
+    for (unsigned i = 0; i < cli->map_count; i++)
+        err |= add_key(words, "parent-map", cli->parent_map[i]);
     for (unsigned i = 0; i < cli->parent_count; i++)
         err |= add_key(words, "parent", cli->parents[i]);
     add(words, NULL);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 /* What the search for one link's parent has seen. */
@@ -147,6 +148,88 @@ static void look_beneath(struct search *s, const char *dir, char *const *names, 
     close(dir_fd);
 }
 
+/* As it is compared: '/' between the parts, without what Windows puts before a long path. malloced. */
+static char *plain_path(const char *path)
+{
+    char *copy = strdup(path), *from = copy, *plain;
+
+    if (!copy)
+        return NULL;
+    for (char *c = copy; *c; c++)
+        *c = *c == '\\' ? '/' : *c;
+    if (strncmp(from, "//?/UNC/", 8) == 0) {
+        from += 6;
+        *from = '/'; /* "//server/share" */
+    } else if (strncmp(from, "//?/", 4) == 0 || strncmp(from, "//./", 4) == 0) {
+        from += 4;
+    }
+    plain = strdup(from);
+    free(copy);
+    return plain;
+}
+
+/* What is left of path behind the prefix, which ends at a part; NULL: it begins otherwise. */
+static const char *rest_of(const char *path, const char *prefix)
+{
+    size_t length = strlen(prefix);
+
+    while (length > 0 && prefix[length - 1] == '/')
+        length--;
+    if (length == 0 || strncasecmp(path, prefix, length) != 0 || path[length] != '/')
+        return NULL;
+    path += length;
+    while (*path == '/')
+        path++;
+    return *path ? path : NULL;
+}
+
+/* One recorded path by one line of the map. */
+static void look_by_line(struct search *s, const char *path, const char *line)
+{
+    const char *equals = strrchr(line, '='), *rest;
+    char *from = equals ? strndup(line, (size_t)(equals - line)) : NULL, *prefix = from ? plain_path(from) : NULL;
+    int dir_fd;
+
+    if (!prefix) {
+        s->refused = equals ? -ENOMEM
+                            : chain_error(&s->child->log, -EINVAL, "chain: '%.512s' maps nothing: it must be OLD=NEW", line);
+        goto free_names;
+    }
+    rest = rest_of(path, prefix);
+    if (!rest || (goes_up(rest) && !MUTANT("parent-map-leaves")))
+        goto free_names;
+    dir_fd = open(equals + 1, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0) {
+        s->refused = chain_error(&s->child->log, -errno, "chain: %.512s: cannot be opened as a directory of parents: %s",
+                                 equals + 1, strerror(errno));
+        goto free_names;
+    }
+    look_in(s, dir_fd, equals + 1, rest);
+    close(dir_fd);
+
+free_names:
+    free(prefix);
+    free(from);
+}
+
+static int look_by_map(struct search *s, const char *const *map)
+{
+    char *paths[DISK_PARENT_NAMES] = {NULL};
+    int err = map ? s->child->format->parent_paths(s->child, paths) : 0;
+
+    for (int i = 0; map && i < DISK_PARENT_NAMES && !err; i++) {
+        char *path = paths[i] ? plain_path(paths[i]) : NULL;
+
+        err = paths[i] && !path ? -ENOMEM : 0;
+        for (const char *const *line = map; path && *line && !s->parent && !s->refused; line++)
+            look_by_line(s, path, *line);
+        free(path);
+    }
+    for (int i = 0; i < DISK_PARENT_NAMES; i++)
+        free(paths[i]);
+    return err;
+}
+
 static void look_in_list(struct search *s, const char *const *parents)
 {
     for (; parents && *parents && !s->parent && !s->refused; parents++) {
@@ -190,13 +273,15 @@ static int open_parent(struct vdisk *top, struct vdisk *child, const struct vdis
         goto free_names;
     }
     look_in_list(&s, options->parents);
+    if (!s.parent && !s.refused)
+        err = look_by_map(&s, options->parent_map);
     if (!s.parent && !s.refused && options->parent_dir)
         look_beneath(&s, options->parent_dir, names, true);
     if (!s.parent && !s.refused)
         look_beneath(&s, dirname(copy), names, false);
     free(copy);
     if (!s.parent)
-        err = not_found(&s, names);
+        err = err ? err : not_found(&s, names);
     child->parent = s.parent;
 
 free_names:

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The copier: a few lanes, each a thread with a ring. A lane claims a range from the walk over the source's map, lets the
- * storage share what it can (clone.c), reads the rest in chunks, looks for zeros in them, and writes what is not zero.
- * What the map knows to be zero, or to be the parent's, is never read.
+ * The copier: a few lanes, each a thread with a ring. A lane claims a range from the walk over the source's map, lets
+ * the storage share what it can (clone.c), reads the rest in chunks, looks for zeros in them, and writes what is not
+ * zero. What the map knows to be zero, or to be the parent's, is never read.
  *
- * Claims and chunks start and end on sectors of both disks. The lock guards the walk, the sums and the first error; a
- * lane's slots are its own.
+ * Claims and chunks start and end on sectors of both disks. The lock guards the walk and the sums; a lane's slots are
+ * its own.
  */
 #include <errno.h>
 #include <isa-l/mem_routines.h>
@@ -19,8 +19,8 @@
 #define SLOTS 8
 #define CHUNK (UINT64_C(256) << 10)
 #define CLAIM (UINT64_C(32) << 20)
-#define ZERO_UNIT 4096u    /* zeros are looked for in these */
-#define ZERO_GAP 65536u    /* a shorter gap between data is written */
+#define ZERO_UNIT 4096u /* zeros are looked for in these */
+#define ZERO_GAP 65536u /* a shorter gap between data is written */
 
 struct copier;
 
@@ -52,11 +52,11 @@ struct copier {
     bool alone;
     uint64_t unit; /* the larger sector */
     struct lane lane[LANES];
+    _Atomic int error; /* the first; all lanes end */
 
     pthread_mutex_t lock; /* of what follows */
     uint64_t at;          /* the walk over the source's map */
     uint64_t total;       /* bytes to move, known beforehand */
-    int error;
     struct vdisk_copy_result result;
 };
 
@@ -67,17 +67,23 @@ struct claim {
     struct vdisk_extent extent; /* it begins in; for DATA that all of it may be shared */
 };
 
+static void fail(struct copier *c, int error)
+{
+    int none = 0;
+
+    if (error)
+        atomic_compare_exchange_strong(&c->error, &none, error);
+}
+
 static bool cancelled(const struct vdisk_progress *progress)
 {
     return progress && progress->cancel && *progress->cancel;
 }
 
 /* Adds to the sums, and tells. */
-static void account(struct copier *c, struct vdisk_copy_result moved, int error)
+static void account(struct copier *c, struct vdisk_copy_result moved)
 {
     pthread_mutex_lock(&c->lock);
-    if (error && !c->error)
-        c->error = error;
     c->result.bytes_read += moved.bytes_read;
     c->result.bytes_written += moved.bytes_written;
     c->result.bytes_skipped += moved.bytes_skipped;
@@ -89,14 +95,9 @@ static void account(struct copier *c, struct vdisk_copy_result moved, int error)
 
 static int failure(struct copier *c)
 {
-    int err;
-
-    pthread_mutex_lock(&c->lock);
-    if (!c->error && cancelled(c->progress))
-        c->error = -ECANCELED;
-    err = c->error;
-    pthread_mutex_unlock(&c->lock);
-    return err;
+    if (cancelled(c->progress))
+        fail(c, -ECANCELED);
+    return c->error;
 }
 
 /* ---- A chunk ---- */
@@ -129,13 +130,12 @@ static bool next_run(const char *buffer, uint64_t length, uint64_t *start, uint6
 static void release(struct slot *slot, int error)
 {
     struct lane *lane = slot->lane;
-    struct vdisk_copy_result moved = {.bytes_read = slot->read,
-                                      .bytes_skipped = slot->skipped,
-                                      .bytes_written = slot->written - slot->skipped};
+    struct vdisk_copy_result moved = {
+        .bytes_read = slot->read, .bytes_skipped = slot->skipped, .bytes_written = slot->written - slot->skipped};
 
-    if (error)
-        moved = (struct vdisk_copy_result){0};
-    account(lane->copier, moved, error);
+    fail(lane->copier, error);
+    if (!error)
+        account(lane->copier, moved);
     slot->next_free = lane->free;
     lane->free = slot;
     lane->busy--;
@@ -145,8 +145,8 @@ static void submit(struct slot *slot, struct vdisk *disk, enum vdisk_op op, uint
                    void (*done)(struct vdisk_io *io, int error))
 {
     slot->iov = (struct iovec){slot->buffer + (offset - slot->offset), length};
-    slot->io = (struct vdisk_io){
-        .op = op, .offset = offset, .length = length, .iov = &slot->iov, .iovcnt = 1, .done = done};
+    slot->io =
+        (struct vdisk_io){.op = op, .offset = offset, .length = length, .iov = &slot->iov, .iovcnt = 1, .done = done};
     vdisk_submit(disk, slot->lane->ring, &slot->io);
 }
 
@@ -263,10 +263,13 @@ static int count(struct copier *c)
 /* The next range that needs work. False: there is none, or an error. */
 static bool find(struct copier *c, struct claim *claim)
 {
-    while (!c->error && c->at < c->source->size) {
-        c->error = cancelled(c->progress) ? -ECANCELED : look(c, claim);
-        if (c->error)
+    while (!failure(c) && c->at < c->source->size) {
+        int err = look(c, claim);
+
+        if (err) {
+            fail(c, err);
             return false;
+        }
         if (claim->kind == VDISK_EXTENT_DATA && claim->length > CLAIM - c->at % CLAIM)
             claim->length = CLAIM - c->at % CLAIM;
         c->at += claim->length;
@@ -290,17 +293,18 @@ static void share(struct lane *lane, const struct claim *claim)
     while (lane->busy > 0)
         vdisk_ring_poll(lane->ring, true);
     while (lane->at < lane->end && !failure(c)) {
-        uint64_t done = lane->at - claim->offset, left = claim->length < extent->length ? claim->length : extent->length;
+        uint64_t done = lane->at - claim->offset,
+                 left = claim->length < extent->length ? claim->length : extent->length;
         int64_t n = 0;
 
         if (left - done >= CLONE_MIN)
             n = clone_range(c->clone, lane->at, left - done, extent->owner->file, extent->position + done);
         if (n < 0)
-            account(c, (struct vdisk_copy_result){0}, (int)n);
+            fail(c, (int)n);
         if (n <= 0)
             return;
         lane->at += (uint64_t)n;
-        account(c, (struct vdisk_copy_result){.bytes_shared = (uint64_t)n}, 0);
+        account(c, (struct vdisk_copy_result){.bytes_shared = (uint64_t)n});
     }
 }
 
@@ -346,6 +350,7 @@ static void *lane_run(void *arg)
         }
         share(lane, &claim);
         read_rest(lane);
+        file_push(c->target->file);
     }
     while (lane->busy > 0)
         vdisk_ring_poll(lane->ring, true);
@@ -415,7 +420,7 @@ int vdisk_copy(struct vdisk *source, struct vdisk *target, unsigned flags, const
     err = target->size < source->size
               ? disk_error(target, -ENOSPC, "has %llu bytes, its source %s %llu", (unsigned long long)target->size,
                            source->file->path, (unsigned long long)source->size)
-              : clone_open(source, target, false, &c->clone);
+              : clone_open(source, target, &c->clone);
     if (!err)
         err = run(c);
     if (result)

@@ -12,7 +12,7 @@
  *   reserve, drop     worker threads, several at once; may block; the format serialises them
  *   sync              worker threads, several at once; a caller returns when everything published before its call is
  *                     durable (callers that meet may share one run)
- *   open, close, settle, info, create, check, repair   one thread, nothing else running on the disk
+ *   open, close, settle, relink, info, create, check, repair   one thread, nothing else running on the disk
  *
  * Ranges are inside the disk, multiples of its sector size, and not empty. Errors are -errno, said in the file's log
  * by the function that finds them.
@@ -50,6 +50,13 @@ struct disk_geometry {
     struct vdisk *parent;        /* of this format, open; NULL but for differencing */
     const char *parent_relative; /* as it is to be stored, '/' between the parts: "./p.vhdx" */
     const char *parent_absolute; /* "/mnt/vms/p.vhdx" */
+};
+
+/* What a child is to record of its parent. */
+struct disk_link {
+    struct vdisk *parent;
+    const char *relative, *absolute; /* as in disk_geometry; both NULL: the paths stay as they are */
+    bool to_be_written; /* the parent will be: it stays this child's parent whether that has begun or not */
 };
 
 struct disk_repair;
@@ -115,6 +122,12 @@ struct disk_format {
     /* Differencing. names: where the child says that its parent is, best first, UTF-8, with '/' between the parts,
      * drive letters and volumes removed ("./p.vhdx", "Projects/x/p.vhdx"); malloced, the rest NULL. */
     int (*parent_names)(struct vdisk *disk, char *names[DISK_PARENT_NAMES]);
+
+    /* The same, as it stands in the file ("C:\\Projects\\x\\p.vhdx"). */
+    int (*parent_paths)(struct vdisk *disk, char *paths[DISK_PARENT_NAMES]);
+
+    /* Records the parent, durably, all or nothing. Neither what a guest reads changes by it nor the disk's identity. */
+    int (*relink)(struct vdisk *disk, const struct disk_link *link);
 
     /* Is this the parent that the child was made from? Both identities are given as text, for the message. A child
      * without an identity recorded matches nothing. */

@@ -87,6 +87,9 @@ int file_allocate(struct file *file, uint64_t position, uint64_t length);
  * Where the storage cannot say, everything is data. */
 int file_seek_data(struct file *file, uint64_t position, uint64_t *data, uint64_t *hole);
 
+/* Advice: what is in the page cache may begin to go to the storage now, so that a sync to come has less to wait for. */
+void file_push(struct file *file);
+
 /* Everything written before is durable. After a failure every later call fails: what the kernel dropped once, a
  * second call would call durable. */
 int file_sync(struct file *file);

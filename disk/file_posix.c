@@ -99,6 +99,12 @@ static int posix_sync(struct file *file)
     return fdatasync(file->fd) < 0 ? -errno : 0;
 }
 
+void file_push(struct file *file)
+{
+    if (file->fd >= 0 && !file->in_memory && file->direct_unit == 0)
+        sync_file_range(file->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 static void posix_close(struct file *file)
 {
     if (file->fd >= 0)

@@ -26,7 +26,6 @@
 extern "C" {
 #endif
 
-struct shadow;
 struct vdisk;
 struct vdisk_extent;
 struct vdisk_port;
@@ -62,13 +61,14 @@ struct vdisk_open_options {
     unsigned flags;
     const char *format;         /* "vhd", "vhdx", "raw"; NULL: by signature (for writing the name must agree) */
     const char *const *parents; /* files that may be parents in the chain, NULL-terminated; NULL: none */
+    const char *const *parent_map; /* "D:\\VMs=/mnt/vms": where recorded paths that begin so are now; as parents */
     const char *parent_dir;     /* a directory beneath which parents may be found; NULL: none */
     struct vdisk_log log;       /* copied */
 };
 
 /* Opens the image and its chain. options may be NULL. The strings are needed only during the call. A parent is
- * accepted when its identity is the one that the child recorded; it is opened read-only, from the list, beneath the
- * directory, or beside the child, in this order; never through "..", a symbolic link that leaves the directory, or
+ * accepted when its identity is the one that the child recorded; it is opened read-only, from the list, where the
+ * map says, beneath the directory, or beside the child, in this order; never through "..", a symbolic link that leaves the directory, or
  * anything that is not a regular file. */
 int vdisk_open(const char *path, const struct vdisk_open_options *options, struct vdisk **disk);
 
@@ -141,7 +141,6 @@ struct vdisk_io {
         struct vdisk *disk;
         struct vdisk_port *port; /* NULL: it came by vdisk_submit */
         struct vdisk_ring *ring;
-        struct shadow *shadow; /* of a change while the disk moves */
         struct vdisk_io *next;
         unsigned port_parity;
         uint64_t began; /* by a port: nanoseconds of the monotonic clock */
@@ -241,30 +240,10 @@ struct vdisk_pause {
 int vdisk_snapshot(struct vdisk_port *port, const char *child, const struct vdisk_create_options *options,
                    struct vdisk_pause *pause);
 
-#define VDISK_MOVE_CHAIN 0x1u   /* the destination is a directory: every file of the chain goes there under its own name */
-#define VDISK_MOVE_FLATTEN 0x2u /* of a differencing disk: one that needs no parent */
-
-struct vdisk_move_options {
-    unsigned flags;
-    const char *format; /* NULL: by the destination's suffix, or the source's; a disk that keeps its parent keeps it too */
-    uint64_t rate;      /* bytes a second that are copied at most; 0: as fast as it goes */
-    struct vdisk_log log; /* print NULL: the disk's own */
-};
-
-struct vdisk_move_result {
-    uint64_t moved;    /* bytes that were copied */
-    uint64_t shared;   /* bytes that the storage shared instead */
-    uint64_t mirrored; /* bytes that were written to both meanwhile */
-    uint64_t pause;    /* how long requests had to wait, in nanoseconds */
-};
-
-/* Moves the disk behind the port, which is open for writing, to another file, which must not exist, beside the requests of
- * others. When this succeeds the destination is durable and in use, and the source's file is gone (parents' files
- * stay: other disks may need them). Where it fails or is cancelled, the disk goes on where it was, complete, and the
- * destination is gone. After a power cut it is the source if that stands there, and the destination if not. result may be
- * NULL. */
-int vdisk_move(struct vdisk_port *port, const char *destination, const struct vdisk_move_options *options,
-               const struct vdisk_progress *progress, struct vdisk_move_result *result);
+/* Not on a port: the disk at child is not in use. Makes it record parent as its parent, whose path or name has changed.
+ * Options (may be NULL): how the child is opened; of the parent its own chain. */
+#define VDISK_RELINK_FORCE 0x1u /* also a parent that is another disk than the child's: what the child shows is changed */
+int vdisk_relink(const char *child, const char *parent, unsigned flags, const struct vdisk_open_options *options);
 
 /* ---- What a disk holds --------------------------------------------------------------------------------------- */
 

@@ -36,12 +36,14 @@
 #endif
 
 #define PARENTS_MAX 255
+#define MAP_MAX 64
 #define BACKGROUND_REQUESTS 128 /* that the kernel may have waiting: read-ahead, direct I/O in parts */
 
 static struct {
     bool read_only, overlay, filesystems, foreground, allow_other;
     const char *format, *parent_dir, *parents[PARENTS_MAX + 1];
-    unsigned parent_count;
+    const char *parent_map[MAP_MAX + 1];
+    unsigned parent_count, map_count;
     const char *image;
     char *directory; /* as it is called from anywhere */
 } given;
@@ -51,6 +53,7 @@ static const struct option options[] = {
     {"fs", no_argument, NULL, 's'},            {"foreground", no_argument, NULL, 'f'},
     {"allow-other", no_argument, NULL, 'a'},   {"input-format", required_argument, NULL, 'i'},
     {"parent", required_argument, NULL, 'p'},  {"parent-dir", required_argument, NULL, 'd'},
+    {"parent-map", required_argument, NULL, 'm'},
     {"quiet", no_argument, NULL, 'q'},         {"verbose", no_argument, NULL, 'v'},
     {NULL, 0, NULL, 0},
 };
@@ -83,6 +86,10 @@ static int parse(int argc, char **argv)
         case 'a': given.allow_other = true; break;
         case 'i': given.format = optarg; break;
         case 'd': given.parent_dir = optarg; break;
+        case 'm':
+            if (given.map_count < MAP_MAX)
+                given.parent_map[given.map_count++] = optarg;
+            break;
         case 'q': message_quiet = true; break;
         case 'v': message_verbose = true; break;
         case 'p':
@@ -197,6 +204,7 @@ static int disk_open(struct export *export)
         .flags = given.read_only || given.overlay ? 0 : VDISK_OPEN_WRITE,
         .format = given.format,
         .parents = given.parent_count > 0 ? given.parents : NULL,
+        .parent_map = given.map_count > 0 ? given.parent_map : NULL,
         .parent_dir = given.parent_dir,
         .log = control_log(&control_words),
     };

@@ -25,6 +25,7 @@
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 #define PARENTS_MAX 255
+#define MAP_MAX 64
 #define EXTENTS_MAX 65536 /* an answer's; the client asks again */
 #define BLOCK_PREFERRED 4096u
 #define BLOCK_MAX (32u << 20)
@@ -33,7 +34,8 @@ static struct {
     char *file, *parent_dir;
     const char *format;
     char *parents[PARENTS_MAX + 1];
-    unsigned parent_count;
+    const char *parent_map[MAP_MAX + 1];
+    unsigned parent_count, map_count;
     bool read_only;
 } given;
 
@@ -331,6 +333,10 @@ static int vdisk_plugin_config(const char *key, const char *value)
         given.format = value; /* nbdkit keeps it */
         return 0;
     }
+    if (strcmp(key, "parent-map") == 0 && given.map_count < MAP_MAX) {
+        given.parent_map[given.map_count++] = value; /* as above */
+        return 0;
+    }
     if (strcmp(key, "parent") != 0) {
         nbdkit_error("there is no parameter '%s'", key);
         return -1;
@@ -355,6 +361,7 @@ static int vdisk_plugin_config_complete(void)
     "format=<FORMAT>     vhd, vhdx or raw, instead of what its signature says\n" \
     "parent=<FILE>       a file that may be a parent in the chain; may be repeated\n" \
     "parent-dir=<DIR>    a directory beneath which parents are looked for\n" \
+    "parent-map=<OLD=NEW> where recorded paths of parents are now\n" \
     "readonly=true       the disk is opened for reading"
 
 /* ---- The disk ---- */
@@ -377,6 +384,7 @@ static int vdisk_plugin_get_ready(void)
         .flags = given.read_only ? 0 : VDISK_OPEN_WRITE,
         .format = given.format,
         .parents = given.parent_count > 0 ? (const char *const *)given.parents : NULL,
+        .parent_map = given.map_count > 0 ? given.parent_map : NULL,
         .parent_dir = given.parent_dir,
         .log = control_log(&control_words),
     };

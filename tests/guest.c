@@ -36,7 +36,7 @@ struct guest {
     size_t touched_count;
     struct {
         uint64_t submitted, done;
-    } *flush;
+    } * flush;
     uint64_t *flush_done;
     size_t flush_count;
     struct request request[DEPTH];
@@ -78,11 +78,16 @@ void guest_free(struct guest *g)
 }
 
 /* Whole blocks have many sectors that are all alike: those near the hot spots are watched, and a few of the others. */
-static bool watched(const struct guest *g, uint64_t number)
+bool guest_watches(uint64_t number, uint64_t per)
 {
-    uint64_t per = g->block_sectors, at = number % per;
+    uint64_t at = number % per;
 
     return at < 32 || at == per - 1 || at - per / 2 < 32 || at - per / 3 < 32 || at % (per / 8) == 0;
+}
+
+static bool watched(const struct guest *g, uint64_t number)
+{
+    return guest_watches(number, g->block_sectors);
 }
 
 static void remember(struct guest *g, uint64_t number, uint32_t value, bool maybe, uint64_t now)
@@ -137,18 +142,26 @@ static void on_done(struct vdisk_io *io, int error)
 }
 
 /* Where a request goes: a few places in each block, whole blocks, the edges between blocks. */
-static void choose_range(const struct guest *g, struct rng *rng, uint32_t block, enum vdisk_op op, uint64_t *first,
-                         uint64_t *count)
+static void choose_range(const struct guest *g, struct rng *rng, const struct guest_load *load, enum vdisk_op op,
+                         uint64_t *first, uint64_t *count)
 {
-    uint64_t unit = g->content.sector_size, blocks = (g->content.size + block - 1) / block, per = block / unit;
-    uint64_t base = rng_below(rng, blocks) * per, spot = rng_below(rng, 4);
+    uint64_t unit = g->content.sector_size, stride = load->stride ? load->stride : 1, per = load->block_size / unit;
+    uint64_t blocks = (g->content.size + load->block_size - 1) / load->block_size;
+    uint64_t base = rng_below(rng, (blocks + stride - 1) / stride) * stride * per, spot = rng_below(rng, 4);
 
     *count = 1 + rng_below(rng, rng_below(rng, 4) ? 3 : 24);
-    *first = base + (spot == 0 ? 0 : spot == 1 ? per - 1 : spot == 2 ? per / 2 : per / 3) + rng_below(rng, 4);
+    *first = base +
+             (spot == 0   ? 0
+              : spot == 1 ? per - 1
+              : spot == 2 ? per / 2
+                          : per / 3) +
+             (spot == 1 ? 0 : rng_below(rng, 4));
     if ((op == VDISK_ZERO || op == VDISK_DISCARD) && rng_below(rng, 2)) {
         *first = base;
         *count = per * (1 + rng_below(rng, 2));
     }
+    if (stride > 1 && *count > base + per - *first)
+        *count = base + per - *first;
     if (*first >= g->content.sectors)
         *first = g->content.sectors - 1;
     if (*count > g->content.sectors - *first)
@@ -173,7 +186,7 @@ static void submit(struct guest *g, struct vdisk *disk, struct vdisk_ring *ring,
     if (rng_below(rng, load->flush_every) == 0)
         op = VDISK_FLUSH;
     if (op != VDISK_FLUSH) {
-        choose_range(g, rng, load->block_size, op, &first, &count);
+        choose_range(g, rng, load, op, &first, &count);
         if (op == VDISK_WRITE && count > LONGEST / unit)
             count = LONGEST / unit;
         if (any_busy(g, first, count))
@@ -188,9 +201,9 @@ static void submit(struct guest *g, struct vdisk *disk, struct vdisk_ring *ring,
         if (watched(g, first + i))
             remember(g, first + i, value, op == VDISK_DISCARD, r->submitted);
     r->iov = (struct iovec){r->buffer, count * unit};
-    r->io = (struct vdisk_io){.op = op, .offset = first * unit, .length = count * unit, .iov = &r->iov, .iovcnt = 1,
-                              .done = on_done};
-    if (op == VDISK_WRITE && rng_below(rng, 16) == 0)
+    r->io = (struct vdisk_io){
+        .op = op, .offset = first * unit, .length = count * unit, .iov = &r->iov, .iovcnt = 1, .done = on_done};
+    if (op == VDISK_WRITE && rng_below(rng, 16) == 0 && !load->no_fua)
         r->io.flags = VDISK_FUA;
     r->busy = true;
     g->flying++;

@@ -18,15 +18,21 @@ struct guest *guest_new(uint64_t size, uint32_t sector_size, uint32_t initial);
 void guest_free(struct guest *guest);
 
 /* Random requests on the open disk, several in flight, then waits for them all. Hot spots at the same places of every
- * block, so that requests meet; what is far from them is written but not watched. Failing requests are legal if errors. */
+ * block, so that requests meet; what is far from them is written but not watched. Failing requests are legal if errors.
+ */
 struct guest_load {
     unsigned requests;
     uint32_t block_size;
     unsigned flush_every; /* about */
+    unsigned stride;      /* only one block in so many is used; 0: all */
     bool errors;
+    bool no_fua;
 };
 void guest_run(struct guest *guest, struct vdisk *disk, struct vdisk_ring *ring, struct rng *rng,
                const struct guest_load *load);
+
+/* Is this sector looked at, in blocks of so many sectors? */
+bool guest_watches(uint64_t number, uint64_t per);
 
 /* Times at which a flush was acknowledged. */
 size_t guest_flushes(const struct guest *guest, const uint64_t **times);

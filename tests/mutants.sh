@@ -93,6 +93,10 @@ run() { # NAME-OF-FAULT COMMAND: in a directory of its own; status 0, or the tes
 
 try() { # NAME
     local test
+    case $1 in
+    vhdx*) export RIG_ONLY=vhdx MODEL_ONLY=vhdx- ;;
+    vhd*) export RIG_ONLY=vhd MODEL_ONLY=vhd- ;;
+    esac
     while read -r test command; do
         if ! run "$1" "$command"; then
             printf '%-32s %s\n' "$1" "$test"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A disk of some kind on simulated storage, its parent, a ring, and a guest that remembers: what the tests of power cuts
- * and faults begin with.
+ * A disk of some kind on simulated storage, its parent, a ring, and a guest that remembers: what the tests of power
+ * cuts and faults begin with.
  */
 #ifndef TESTS_RIG_H
 #define TESTS_RIG_H
@@ -19,6 +19,12 @@ struct rig_config {
 extern const struct rig_config rig_configs[];
 extern const size_t rig_config_count;
 
+/* Of a large disk one block in so many is used. */
+unsigned rig_stride(const struct rig_config *config);
+
+/* Is it of the format that RIG_ONLY in the environment names, if it does? A large one is called "many". */
+bool rig_wanted(const struct rig_config *config);
+
 /* Of every sector of the parent of a differencing disk. */
 #define RIG_PARENT_GENERATION 1u
 
@@ -30,11 +36,11 @@ struct rig {
     struct vdisk_ring *ring;
     struct rng rng;
     uint64_t seed;
-    uint32_t *values[2];    /* room for guest_read, once the guest has run */
-    bool chaos;             /* the ring is chaos.h's */
-    bool quiet;             /* errors are counted, not shown */
-    _Atomic unsigned said;  /* errors that the library told */
-    char where[160];        /* for messages */
+    uint32_t *values[2];   /* room for guest_read, once the guest has run */
+    bool chaos;            /* the ring is chaos.h's */
+    bool quiet;            /* errors are counted, not shown */
+    _Atomic unsigned said; /* errors that the library told */
+    char where[160];       /* for messages */
 };
 
 /* A fresh disk; what the backend is, and whether the storage knows holes, is by the seed. */

@@ -50,8 +50,8 @@ static int create_fixed(struct file *file, uint64_t size)
 }
 
 /* Stores a path for Windows at position and describes it; *position moves behind it. */
-static int write_locator(struct file *file, struct vhd_locator *locator, const char *code, const char *path,
-                         uint64_t *position)
+int vhd_locator_write(struct file *file, struct vhd_locator *locator, const char *code, const char *path,
+                      uint64_t *position)
 {
     size_t bytes, space;
     char *windows = strdup(path), *text = NULL;
@@ -87,9 +87,9 @@ free_windows:
 }
 
 /* Identity, name and paths of the parent. -EILSEQ: a path is not UTF-8. */
-static int write_parent(struct file *file, struct vhd_header *h, const struct disk_geometry *g, uint64_t *position)
+int vhd_parent_write(struct file *file, struct vhd_header *h, const struct disk_link *link, uint64_t *position)
 {
-    const char *path = g->parent_relative ? g->parent_relative : g->parent->file->path, *slash = strrchr(path, '/');
+    const char *path = link->relative ? link->relative : link->parent->file->path, *slash = strrchr(path, '/');
     const char *base = slash ? slash + 1 : path;
     size_t bytes;
     char *name = vhd_utf16_of(base, "UTF-16BE", &bytes);
@@ -98,11 +98,11 @@ static int write_parent(struct file *file, struct vhd_header *h, const struct di
     if (!err)
         memcpy(h->parent_name, name, bytes);
     free(name);
-    memcpy(h->parent_id, vhd_of(g->parent)->footer.id, sizeof(h->parent_id));
-    if (!err && g->parent_absolute)
-        err = write_locator(file, &h->locator[0], "W2ku", g->parent_absolute, position);
-    if (!err && g->parent_relative)
-        err = write_locator(file, &h->locator[1], "W2ru", g->parent_relative, position);
+    memcpy(h->parent_id, vhd_of(link->parent)->footer.id, sizeof(h->parent_id));
+    if (!err && link->absolute)
+        err = vhd_locator_write(file, &h->locator[0], "W2ku", link->absolute, position);
+    if (!err && link->relative)
+        err = vhd_locator_write(file, &h->locator[1], "W2ru", link->relative, position);
     return err;
 }
 
@@ -139,8 +139,9 @@ static int create_blocks(struct file *file, const struct disk_geometry *g, uint3
         .max_entries = be32_of(entries),
         .block_size = be32_of(block),
     };
+    struct disk_link link = {.parent = g->parent, .relative = g->parent_relative, .absolute = g->parent_absolute};
     struct vhd_footer footer;
-    int err = g->type == DISK_DIFFERENCING ? write_parent(file, &header, g, &end) : 0;
+    int err = g->type == DISK_DIFFERENCING ? vhd_parent_write(file, &header, &link, &end) : 0;
 
     if (err)
         return err;

@@ -217,6 +217,22 @@ int vhd_parent_names(struct vdisk *disk, char *names[DISK_PARENT_NAMES])
     return err;
 }
 
+int vhd_parent_paths(struct vdisk *disk, char *paths[DISK_PARENT_NAMES])
+{
+    struct vhd *v = vhd_of(disk);
+    int count = 0;
+
+    memset(paths, 0, DISK_PARENT_NAMES * sizeof(paths[0]));
+    for (int i = 0; i < VHD_LOCATORS && count < DISK_PARENT_NAMES; i++) {
+        int err = vhd_locator_read(disk->file, &v->header.locator[i], &paths[count]);
+
+        if (err == -ENOMEM)
+            return err;
+        count += !err && paths[count]; /* what is not text is said by vhd_parent_names */
+    }
+    return 0;
+}
+
 /* By the identity alone. The time that a child may have recorded is that of the parent's file, which every copy
  * changes: a difference is worth a note. Windows records none. */
 bool vhd_parent_matches(struct vdisk *disk, struct vdisk *parent, char expected[64], char found[64])

@@ -65,10 +65,18 @@ int vhd_header_read(struct file *file, const struct vhd_footer *footer, uint64_t
 int vhd_entry_check(const struct vhd_layout *layout, uint32_t block, uint32_t sector, struct vhd_reason *reason);
 uint64_t vhd_block_bytes(const struct vhd_layout *layout, uint32_t block); /* that belong to the disk */
 
+/* ---- create.c ---- */
+
+/* Both: the text goes to *position, which moves behind it, in whole sectors. -EILSEQ: it is not UTF-8. */
+int vhd_locator_write(struct file *file, struct vhd_locator *locator, const char *code, const char *path,
+                      uint64_t *position);
+int vhd_parent_write(struct file *file, struct vhd_header *header, const struct disk_link *link, uint64_t *position);
+
 /* ---- locator.c ---- */
 
 int vhd_locator_read(struct file *file, const struct vhd_locator *locator, char **text);
 char *vhd_parent_name(const struct vhd_header *header);
+int vhd_parent_paths(struct vdisk *disk, char *paths[DISK_PARENT_NAMES]);
 int vhd_parent_names(struct vdisk *disk, char *names[DISK_PARENT_NAMES]);
 bool vhd_parent_matches(struct vdisk *disk, struct vdisk *parent, char expected[64], char found[64]);
 void vhd_locator_range(const struct vhd_locator *locator, uint64_t *start, uint64_t *end);

@@ -208,5 +208,7 @@ const struct disk_format vhd_format = {
     .check = vhd_check,
     .repair = vhd_repair,
     .parent_names = vhd_parent_names,
+    .parent_paths = vhd_parent_paths,
+    .relink = vhd_relink,
     .parent_matches = vhd_parent_matches,
 };

@@ -106,6 +106,7 @@ int vhd_sync(struct vdisk *disk);
 int vhd_create(struct file *file, const struct disk_geometry *geometry); /* create.c */
 void vhd_info(struct vdisk *disk, vdisk_field_fn *field, void *arg);     /* info.c */
 int vhd_check(struct file *file, const struct vdisk_progress *progress, vdisk_fault_fn *fault, void *arg); /* check.c */
+int vhd_relink(struct vdisk *disk, const struct disk_link *link); /* relink.c */
 int vhd_repair(struct file *file, struct disk_repair *repair);                                             /* repair.c */
 
 #endif

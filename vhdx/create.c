@@ -166,6 +166,7 @@ static int write_blocks(struct file *file, const struct vhdx_shape *shape, uint6
 
 static int make_locator(struct file *file, const struct disk_geometry *g, uint8_t **locator, size_t *length)
 {
+    struct vhdx_locator values;
     int err;
 
     *locator = NULL;
@@ -173,7 +174,10 @@ static int make_locator(struct file *file, const struct disk_geometry *g, uint8_
     if (!g->parent)
         return 0;
     err = vhdx_locator_make(&vhdx_of(g->parent)->header.data_write_guid, g->parent_relative, g->parent_absolute,
-                            locator, length);
+                            &values);
+    if (!err)
+        err = vhdx_locator_write(&values, locator, length);
+    vhdx_locator_free(&values);
     if (err == -EILSEQ)
         return file_error(file, "vhdx", err, "the parent's path is not UTF-8 and cannot be recorded");
     if (!err && *length > METADATA_LENGTH - VHDX_TABLE_SIZE - 64) {

@@ -251,3 +251,61 @@ int vhdx_metadata_read(struct vhdx_report *report, struct file *file, const stru
     free(table);
     return err;
 }
+
+/* Is the range free of all items but the locator? */
+static bool is_free(const struct table *table, uint64_t offset, uint64_t length)
+{
+    for (unsigned i = 0; i < le16_get(table->header.entry_count); i++) {
+        const struct vhdx_metadata_entry *e = &table->entry[i];
+        uint64_t other = le32_get(e->offset), other_length = le32_get(e->length);
+
+        if (other_length && !vhdx_guid_is(&e->item, &vhdx_item_locator) && offset < other + other_length &&
+            other < offset + length)
+            return false;
+    }
+    return true;
+}
+
+/* The first place behind an item, or behind the table. 0: there is none. */
+static uint64_t find_place(const struct table *table, uint64_t end, uint64_t length)
+{
+    uint64_t best = VHDX_TABLE_SIZE + length <= end && is_free(table, VHDX_TABLE_SIZE, length) ? VHDX_TABLE_SIZE : 0;
+
+    for (unsigned i = 0; i < le16_get(table->header.entry_count); i++) {
+        uint64_t at = (uint64_t)le32_get(table->entry[i].offset) + le32_get(table->entry[i].length);
+
+        if (at >= VHDX_TABLE_SIZE && at + length <= end && (!best || at < best) && is_free(table, at, length))
+            best = at;
+    }
+    return best;
+}
+
+int vhdx_metadata_move_locator(struct file *file, const struct vhdx_region *region, size_t length, uint64_t *position,
+                               uint8_t page[VHDX_PAGE], uint64_t *entry)
+{
+    struct table *table = malloc(sizeof(*table));
+    int err = table ? file_read(file, table, sizeof(*table), region->position) : -ENOMEM;
+    unsigned index = 0;
+    uint64_t place, at;
+
+    if (err)
+        goto free_table;
+    while (index < le16_get(table->header.entry_count) &&
+           !(vhdx_guid_is(&table->entry[index].item, &vhdx_item_locator) &&
+             !(le32_get(table->entry[index].flags) & VHDX_ITEM_USER)))
+        index++;
+    place = find_place(table, region->length, length);
+    err = index == le16_get(table->header.entry_count) ? -EIO : place == 0 || length > ITEM_MAX ? -ENAMETOOLONG : 0;
+    if (err)
+        goto free_table;
+    table->entry[index].offset = le32_of((uint32_t)place);
+    table->entry[index].length = le32_of((uint32_t)length);
+    at = (offsetof(struct table, entry) + index * sizeof(table->entry[0])) / VHDX_PAGE * VHDX_PAGE;
+    memcpy(page, (uint8_t *)table + at, VHDX_PAGE);
+    *entry = region->position + at;
+    *position = region->position + place;
+
+free_table:
+    free(table);
+    return err;
+}

@@ -192,5 +192,7 @@ const struct disk_format vhdx_format = {
     .check = vhdx_check,
     .repair = vhdx_repair,
     .parent_names = vhdx_parent_names,
+    .parent_paths = vhdx_parent_paths,
+    .relink = vhdx_relink,
     .parent_matches = vhdx_parent_matches,
 };

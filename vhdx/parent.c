@@ -183,22 +183,18 @@ static uint8_t *join_pairs(const struct pair *pairs, size_t count, size_t *lengt
     return item;
 }
 
-int vhdx_locator_make(const struct vhdx_guid *linkage, const char *relative, const char *absolute, uint8_t **item,
-                      size_t *length)
+int vhdx_locator_write(const struct vhdx_locator *locator, uint8_t **item, size_t *length)
 {
-    char guid[VHDX_GUID_TEXT], *rel = windows_path("", relative ? relative : ""),
-                               *abs = windows_path("\\\\?", absolute ? absolute : "");
-    struct pair pairs[3] = {0};
+    struct pair pairs[KEYS] = {0};
     size_t count = 0;
-    int err = rel && abs ? 0 : -ENOMEM;
+    int err = 0;
 
-    vhdx_guid_text(linkage, guid);
-    if (!err)
-        err = make_pair(&pairs[count++], "parent_linkage", guid);
-    if (!err && relative)
-        err = make_pair(&pairs[count++], "relative_path", rel);
-    if (!err && absolute)
-        err = make_pair(&pairs[count++], "absolute_win32_path", abs);
+    for (size_t key = 0; key < KEYS && !err; key++) {
+        const char *value = *value_of((struct vhdx_locator *)locator, key);
+
+        if (value)
+            err = make_pair(&pairs[count++], keys[key], value);
+    }
     if (!err) {
         *item = join_pairs(pairs, count, length);
         err = *item ? 0 : -ENOMEM;
@@ -207,9 +203,22 @@ int vhdx_locator_make(const struct vhdx_guid *linkage, const char *relative, con
         free(pairs[i].text[0]);
         free(pairs[i].text[1]);
     }
-    free(rel);
-    free(abs);
     return err;
+}
+
+int vhdx_locator_make(const struct vhdx_guid *linkage, const char *relative, const char *absolute,
+                      struct vhdx_locator *locator)
+{
+    char guid[VHDX_GUID_TEXT];
+
+    vhdx_guid_text(linkage, guid);
+    *locator = (struct vhdx_locator){.linkage = strdup(guid),
+                                     .relative = relative ? windows_path("", relative) : NULL,
+                                     .absolute = absolute ? windows_path("\\\\?", absolute) : NULL};
+    if (locator->linkage && !locator->relative == !relative && !locator->absolute == !absolute)
+        return 0;
+    vhdx_locator_free(locator);
+    return -ENOMEM;
 }
 
 /* ---- disk_format ---- */
@@ -258,6 +267,22 @@ int vhdx_parent_names(struct vdisk *disk, char *names[DISK_PARENT_NAMES])
             continue;
         names[count] = portable_path(paths[i]);
         if (!names[count++])
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+int vhdx_parent_paths(struct vdisk *disk, char *paths[DISK_PARENT_NAMES])
+{
+    const struct vhdx_locator *locator = &vhdx_of(disk)->locator;
+    const char *const texts[] = {locator->absolute, locator->volume, locator->relative};
+    int count = 0;
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        if (!texts[i])
+            continue;
+        paths[count] = strdup(texts[i]);
+        if (!paths[count++])
             return -ENOMEM;
     }
     return 0;

@@ -111,8 +111,15 @@ struct vhdx_locator {
 int vhdx_locator_read(struct vhdx_report *report, struct file *file, const struct vhdx_metadata *metadata,
                       struct vhdx_locator *locator);
 void vhdx_locator_free(struct vhdx_locator *locator);
-/* The item for a new child, malloced. */
-int vhdx_locator_make(const struct vhdx_guid *linkage, const char *relative, const char *absolute, uint8_t **item,
-                      size_t *length);
+/* The item, malloced. */
+int vhdx_locator_write(const struct vhdx_locator *locator, uint8_t **item, size_t *length);
+/* Fills in what a child records of a parent that has this DataWriteGuid. */
+int vhdx_locator_make(const struct vhdx_guid *linkage, const char *relative, const char *absolute,
+                      struct vhdx_locator *locator);
+
+/* Where in the region an item of this length can stand in the locator's stead, and the table's page that says so, changed
+ * to say it. entry: where the page is, in the file. */
+int vhdx_metadata_move_locator(struct file *file, const struct vhdx_region *region, size_t length, uint64_t *position,
+                               uint8_t page[VHDX_PAGE], uint64_t *entry);
 
 #endif

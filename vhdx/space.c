@@ -53,7 +53,7 @@ static int prepare_sync(struct vhdx *v)
 
 /* A new FileWriteGuid before the first modification of any kind, a new DataWriteGuid before the first that a guest can
  * see: for us both are the same moment. [MS-VHDX] 2.2.2.1 */
-int vhdx_space_begin(struct vhdx *v)
+static int begin(struct vhdx *v, bool data)
 {
     uint64_t end = 0;
     int err;
@@ -70,8 +70,8 @@ int vhdx_space_begin(struct vhdx *v)
         return disk_error(&v->disk, err, "cannot be made ready for writing: %s", strerror(-err));
     if (!MUTANT("vhdx-file-guid-kept"))
         v->header.file_write_guid = vhdx_guid_random();
-    if (!MUTANT("vhdx-data-guid-kept"))
-        v->header.data_write_guid = vhdx_guid_random();
+    if (data && !MUTANT("vhdx-data-guid-kept"))
+        v->header.data_write_guid = vhdx_guid_is_zero(&v->next_guid) ? vhdx_guid_random() : v->next_guid;
     err = vhdx_header_write(v->disk.file, &v->header, &v->slot);
     if (err) {
         disk_error(&v->disk, err, "headers: cannot be written: %s", strerror(-err));
@@ -83,8 +83,20 @@ int vhdx_space_begin(struct vhdx *v)
     if (err)
         return disk_error(&v->disk, err, "cannot grow to %" PRIu64 " bytes: %s", end, strerror(-err));
     v->end = end;
+    if (data)
+        v->next_guid = (struct vhdx_guid){{0}};
     atomic_store_explicit(&v->begun, true, memory_order_release);
     return 0;
+}
+
+int vhdx_space_begin(struct vhdx *v)
+{
+    return begin(v, true);
+}
+
+int vhdx_space_begin_file(struct vhdx *v)
+{
+    return begin(v, false);
 }
 
 static bool runs_take(struct vhdx_runs *runs, uint64_t length, uint64_t *position)

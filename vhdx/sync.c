@@ -176,6 +176,22 @@ static int sync_run(struct vhdx *v)
     return err;
 }
 
+int vhdx_sync_pages(struct vhdx *v, struct vhdx_batch *batch)
+{
+    int err = v->disk.failed;
+
+    if (err)
+        return err;
+    err = vhdx_log_commit(v, batch, v->disk.file->size & ~(VHDX_MIB - 1), v->end);
+    if (!err)
+        err = file_sync(v->disk.file);
+    if (err) {
+        disk_error(&v->disk, err, "cannot be made durable: %s", strerror(-err));
+        disk_fail(&v->disk, err);
+    }
+    return err;
+}
+
 int vhdx_sync(struct vdisk *disk)
 {
     struct vhdx *v = vhdx_of(disk);

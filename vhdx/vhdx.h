@@ -53,6 +53,8 @@ struct vhdx {
     _Atomic unsigned publishing;      /* publishes that may have changed a page and not marked it yet */
 
     pthread_mutex_t lock;
+    struct vhdx_guid next_guid; /* the DataWriteGuid that the next begin takes; zero: any */
+
     /* Under lock; begin, a sync run and close also write header and slot, one after the other. */
     struct vhdx_header header;
     unsigned slot;
@@ -106,6 +108,7 @@ int vhdx_bits_load(struct vhdx *v, const struct vhdx_bits *bits);
 /* ---- space.c. Under lock. ---- */
 
 int vhdx_space_begin(struct vhdx *v);                                     /* before the first modification */
+int vhdx_space_begin_file(struct vhdx *v); /* before one that no guest can see: the disk keeps its identity */
 int vhdx_space_take(struct vhdx *v, uint64_t length, uint64_t *position); /* reads as zeros */
 void vhdx_space_trim(struct vhdx *v); /* gives available space at the end back to nobody: end moves */
 void vhdx_runs_add(struct vhdx_runs *runs, uint64_t position, uint64_t length);
@@ -124,6 +127,9 @@ void vhdx_publish(struct vdisk *disk, uint64_t offset, uint64_t length, uint64_t
 int vhdx_reserve(struct vdisk *disk, enum disk_access access, uint64_t offset, uint64_t length);
 int64_t vhdx_drop(struct vdisk *disk, uint64_t offset, uint64_t length);
 int vhdx_sync(struct vdisk *disk);
+/* Through the log: all pages of the batch or none, durable in place. Nothing else is running, and all is begun. */
+int vhdx_sync_pages(struct vhdx *v, struct vhdx_batch *batch);
+int vhdx_relink(struct vdisk *disk, const struct disk_link *link);
 int vhdx_resize(struct vdisk *disk, uint64_t size, uint64_t below);
 int vhdx_open(struct vdisk *disk);
 int vhdx_close(struct vdisk *disk);
@@ -132,6 +138,7 @@ int vhdx_create(struct file *file, const struct disk_geometry *geometry);
 void vhdx_info(struct vdisk *disk, vdisk_field_fn *field, void *arg);
 int vhdx_check(struct file *file, const struct vdisk_progress *progress, vdisk_fault_fn *fault, void *arg);
 int vhdx_repair(struct file *file, struct disk_repair *repair);
+int vhdx_parent_paths(struct vdisk *disk, char *paths[DISK_PARENT_NAMES]);
 int vhdx_parent_names(struct vdisk *disk, char *names[DISK_PARENT_NAMES]);
 bool vhdx_parent_matches(struct vdisk *disk, struct vdisk *parent, char expected[64], char found[64]);
 

@@ -154,7 +154,14 @@ static int missing(struct machine *machine, const char *what)
 
 static int disks_open(struct machine *machine)
 {
-    return machine->options->disk_count > 0 ? missing(machine, "disks") : 0;
+    for (unsigned i = 0; i < machine->options->disk_count; i++) {
+        const struct machine_disk *disk = &machine->options->disk[i];
+        int err = disk->bus == MACHINE_VIRTIO ? virtio_blk_open(machine, disk, i) : missing(machine, "this kind of disk");
+
+        if (err < 0)
+            return err;
+    }
+    return 0;
 }
 
 static int nics_open(struct machine *machine)

@@ -195,7 +195,8 @@ void pci_unplug(struct pci_device *device)
 
 void pci_intx_set(struct pci_device *device, bool level)
 {
-    irq_line_set(&device->intx, level && !(pci_get(device, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE));
+    if (device->intx.irq) /* else it is not plugged in */
+        irq_line_set(&device->intx, level && !(pci_get(device, PCI_COMMAND, 2) & PCI_COMMAND_INTX_DISABLE));
 }
 
 /* ---- What the guest sees ---- */

@@ -8,12 +8,12 @@ status 0 vdisk --help
 cp out overview
 status 0 vdisk --version
 grep -Eq '^vdisk [0-9]+\.[0-9]+\.[0-9]+$' out || fail "version: $(cat out)"
-for command in create info map convert compare check read write hash bench mount umount serve snapshot move stats top; do
+for command in create info map convert compare check read write hash bench mount umount serve snapshot relink stats top; do
     grep -Eq "^  $command " overview || fail "$command is not in the overview"
     status 0 vdisk $command --help
     grep -q "^Usage: vdisk $command" out || fail "$command: no usage"
     grep -q "^Examples:" out || fail "$command: no examples"
-    for option in --input-format --parent-dir --parent --quiet --verbose; do
+    for option in --input-format --parent-dir --parent-map --parent --quiet --verbose; do
         grep -q -- "$option" out || fail "$command: $option is not told"
     done
     [ "$(awk '{ if (length($0) > n) n = length($0) } END { print n }' out)" -le 120 ] || fail "$command: long lines"

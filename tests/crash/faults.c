@@ -7,7 +7,8 @@
  * flushed; the file opens and checks clean; a disk whose sync failed takes no write any more and said why; one that
  * only ran out of space works again when there is some.
  *
- * FAULT_POINTS: how many at least are tried (default: all of some seeds); FAULT_SEED; FAULT_ONLY: part of a fault's name.
+ * FAULT_POINTS: how many at least are tried (default: all of some seeds); FAULT_SEED; FAULT_ONLY: part of a fault's name;
+ * FAULT_STEP: every how manieth operation fails (1); RIG_ONLY: a format.
  */
 #include "tests/rig.h"
 
@@ -241,11 +242,11 @@ static void try(struct trial *t)
 /* All numbers of one fault on one configuration; how many there are. */
 static uint64_t try_all(const struct fault *fault, const struct rig_config *config, uint64_t seed)
 {
-    uint64_t tried = 0;
+    uint64_t tried = 0, step = test_number("FAULT_STEP", 1);
 
-    if (getenv("FAULT_ONLY") && !strstr(fault->name, getenv("FAULT_ONLY")))
+    if (!rig_wanted(config) || (getenv("FAULT_ONLY") && !strstr(fault->name, getenv("FAULT_ONLY"))))
         return 0;
-    for (uint64_t number = 1;; number += fault->kinds ? 1 : 1 + number / 8) {
+    for (uint64_t number = 1;; number += fault->kinds ? step : step + number / 8) {
         struct trial t = {.fault = fault, .number = number};
         bool reached;
 

@@ -278,7 +278,7 @@ static void worker(unsigned number, unsigned of, uint64_t *tried)
 
     scratch_make(dir, true);
     for (size_t i = number; i < rig_config_count; i += of)
-        if (only == UINT64_MAX || only == i)
+        if (rig_wanted(&rig_configs[i]) && (only == UINT64_MAX || only == i))
             *tried += try_all(dir, &rig_configs[i], step);
 }
 

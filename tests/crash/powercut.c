@@ -4,8 +4,8 @@
  * the storage could have been left in are built, opened, read, checked, written to and read again. Recovery is cut too,
  * and so is the recovery from that. A few states are shown to other readers, before our recovery and after it.
  *
- * CRASH_STATES: how many states at least; CRASH_SEED: where to begin; CRASH_PROCESSES; CRASH_SAMPLES: how many states for
- * the other readers. A state that fails is named by its seed, configuration, cut and choice.
+ * CRASH_STATES: how many states at least; CRASH_SEED: where to begin; CRASH_PROCESSES; CRASH_SAMPLES: how many states
+ * for the other readers; RIG_ONLY: a format. A state that fails is named by its seed, configuration, cut and choice.
  */
 #include <fcntl.h>
 #include <unistd.h>
@@ -29,6 +29,8 @@ struct run {
     struct rig rig;
     struct counts counts;
     unsigned samples; /* still to be shown to other readers */
+    bool closed;      /* the cut is behind the end of a session */
+    bool damaged;     /* before the session, and mended by its first write only */
     char dir[TEST_PATH];
 };
 
@@ -51,7 +53,7 @@ static void write_after(struct run *run, struct storage *storage)
     struct vdisk *disk = rig_disk(rig, storage, true);
     uint8_t bytes[4096] __attribute__((aligned(4096)));
 
-    uint64_t step = rig->config == &many_pages ? disk->size / 8 : rig->config->block_size;
+    uint64_t step = rig->config->block_size * (rig->config == &many_pages ? 16ull * rig_stride(rig->config) : 1);
 
     for (uint64_t at = rig->config->block_size / 4; at < disk->size; at += step) {
         memset(bytes, 0xa5, sizeof(bytes));
@@ -126,6 +128,15 @@ static void show(struct run *run, struct storage *state, bool dirty, const uint3
 static void explore(struct run *run, struct storage *recorded, uint64_t time, uint64_t oracle_time, unsigned depth,
                     unsigned most);
 
+/* What was closed needs no recovery. */
+static void expect_clean(struct run *run, struct storage *state)
+{
+    struct rig *rig = &run->rig;
+
+    if (run->closed)
+        rig_check(rig, state);
+}
+
 /* Recovery was recorded: its cuts. */
 static void explore_recovery(struct run *run, struct storage *state, uint64_t oracle_time, unsigned depth)
 {
@@ -144,12 +155,13 @@ static void verify(struct run *run, struct storage *state, uint64_t oracle_time,
 {
     struct rig *rig = &run->rig;
     bool nested = depth < DEPTH_MAX && rng_below(&rig->rng, depth ? 40 : 25) == 0;
-    bool sample = run->samples > 0 && rng_below(&rig->rng, 20) == 0;
+    bool sample = run->samples > 0 && !run->damaged && rng_below(&rig->rng, 20) == 0;
     struct vdisk *disk;
     char why[256];
 
     run->counts.states++;
     run->counts.nested += depth > 0;
+    expect_clean(run, state);
     disk = rig_disk(rig, state, false);
     rig_read(rig, disk, rig->values[0]);
     rig_shut(rig, disk);
@@ -163,7 +175,8 @@ static void verify(struct run *run, struct storage *state, uint64_t oracle_time,
     rig_read(rig, disk, rig->values[1]);
     same_values(run, "by recovery", false);
     rig_shut(rig, disk);
-    rig_check(rig, state);
+    if (!run->damaged)
+        rig_check(rig, state);
     disk = rig_disk(rig, state, false);
     rig_read(rig, disk, rig->values[1]);
     same_values(run, "after recovery", false);
@@ -199,7 +212,8 @@ static void explore(struct run *run, struct storage *recorded, uint64_t time, ui
     run->counts.cuts++;
     for (uint64_t n = 0; n < most && (n < plain + 8) && (cut.count || n == 0); n++) {
         uint64_t way = most < plain && n >= 2 ? rng_below(&rig->rng, plain + 8) : n;
-        struct storage_choice choice = {.keep = keep, .seed = rng_next(&rig->rng),
+        struct storage_choice choice = {.keep = keep,
+                                        .seed = rng_next(&rig->rng),
                                         .tear = rng_below(&rig->rng, 3) ? rig->config->sector_size : 4096,
                                         .junk = rng_below(&rig->rng, 3) == 0};
 
@@ -226,26 +240,83 @@ static void flush(struct rig *rig, struct vdisk *disk)
 static void work(struct rig *rig, struct vdisk *disk, unsigned requests)
 {
     bool many = rig->config == &many_pages;
-    struct guest_load load = {
-        .requests = many ? 700 : requests, .block_size = rig->config->block_size, .flush_every = many ? 350 : 7};
+    struct guest_load load = {.requests = many ? 600 : requests,
+                              .block_size = rig->config->block_size,
+                              .flush_every = many ? 350 : 7,
+                              .stride = rig_stride(rig->config),
+                              .no_fua = many};
 
     guest_run(rig->guest, disk, rig->ring, &rig->rng, &load);
 }
 
-/* Opens and closes, none to two whole sessions before the one that is recorded; that one from its beginning, headers
- * and all, or in the middle of its life, with a log that has gone round more than once. */
-static void record(struct rig *rig)
+/* A session that ended in a cut: what it left is what there is now. */
+static void crash_once(struct run *run)
 {
+    struct rig *rig = &run->rig;
+    struct storage_choice choice = {.tear = rig->config->sector_size, .junk = rng_below(&rig->rng, 2)};
+    struct storage_op *ops;
+    struct storage_cut cut;
+    struct storage *state;
+    struct vdisk *disk;
+    uint8_t *keep;
+    size_t i;
+
+    storage_record(rig->storage);
+    disk = rig_disk(rig, rig->storage, true);
+    work(rig, disk, 40);
+    rig_shut(rig, disk);
+    for (i = rng_below(&rig->rng, storage_ops(rig->storage, &ops)); i > 0 && ops[i].kind != STORAGE_SYNC;)
+        i--;
+    storage_cut_at(rig->storage, ops[i].end - 1, &cut);
+    choice.keep = keep = malloc(cut.count + 1);
+    for (i = 0; i < cut.count; i++)
+        keep[i] = (uint8_t)(rng_below(&rig->rng, 2) * KEEP_ALL);
+    choice.seed = rng_next(&rig->rng);
+    state = storage_after_cut(&cut, &choice);
+    free(keep);
+    storage_cut_free(&cut);
+    storage_free(rig->storage);
+    rig->storage = state;
+    rig_ready(rig);
+    disk = rig_disk(rig, state, false);
+    rig_read(rig, disk, rig->values[0]);
+    rig_shut(rig, disk);
+    guest_pin(rig->guest, rig->values[0]);
+}
+
+/* A VHD whose copy of the footer somebody else destroyed, while the footer is good. */
+static void damage_copy(struct run *run)
+{
+    static const uint8_t zeros[512];
+    struct rig *rig = &run->rig;
+    struct file *file;
+
+    run->damaged = strcmp(rig->config->format, "vhd") == 0 && rng_below(&rig->rng, 3) == 0;
+    if (!run->damaged)
+        return;
+    test_ok(storage_open(rig->storage, "disk", true, NULL, &file));
+    test_ok(file_write(file, zeros, sizeof(zeros), 0));
+    file_close(file);
+}
+
+/* Opens and closes: a session that was cut, none to two whole ones, then the one that is recorded; that one from its
+ * beginning, headers and all, or in the middle of its life, with a log that has gone round more than once. */
+static void record(struct run *run)
+{
+    struct rig *rig = &run->rig;
     bool many = rig->config == &many_pages, middle = !many && rng_below(&rig->rng, 3) == 0;
     struct vdisk *disk;
     uint64_t closing;
 
+    if (many || rng_below(&rig->rng, 3) == 0)
+        crash_once(run);
     for (uint64_t before = many ? 0 : rng_below(&rig->rng, 3); before > 0; before--) {
         disk = rig_disk(rig, rig->storage, true);
         work(rig, disk, 10 + (unsigned)rng_below(&rig->rng, 60));
         rig_shut(rig, disk);
         guest_note_flush(rig->guest, storage_clock(), storage_clock());
     }
+    damage_copy(run);
     if (!middle)
         storage_record(rig->storage);
     disk = rig_disk(rig, rig->storage, true);
@@ -271,7 +342,7 @@ static void session(struct run *run, const struct rig_config *config, uint64_t s
     unsigned each;
 
     rig_open(rig, config, seed);
-    record(rig);
+    record(run);
     rig_ready(rig);
     count = storage_ops(rig->storage, &ops);
     for (size_t i = 0; i < count; i++)
@@ -284,7 +355,9 @@ static void session(struct run *run, const struct rig_config *config, uint64_t s
             explore(run, rig->storage, ops[i].end - 1, ops[i].end - 1, 0, each);
             explore(run, rig->storage, ops[i].end + 1, ops[i].end + 1, 0, 1 + each / 2);
         }
+    run->closed = true;
     explore(run, rig->storage, storage_clock(), storage_clock(), 0, each);
+    run->closed = false;
     rig_close(rig);
     run->counts.sessions++;
 }
@@ -299,10 +372,13 @@ static void worker(unsigned number, unsigned of, uint64_t *counts)
     scratch_make(run.dir, true);
     for (uint64_t round = number; run.counts.states < wanted / of; round += of) {
         const struct rig_config *config = &rig_configs[round % rig_config_count];
+        bool many = rig_wanted(&many_pages) && (round / of % MANY_EVERY == 2 || !rig_wanted(config));
 
+        if (!many && !rig_wanted(config))
+            continue;
         run.samples = left < 3 ? left : 3; /* of each configuration a few */
         left -= run.samples;
-        session(&run, round / of % MANY_EVERY == 2 ? &many_pages : config, seed + round);
+        session(&run, many ? &many_pages : config, seed + round);
         left += run.samples;
     }
     memcpy(counts, &run.counts, sizeof(run.counts));

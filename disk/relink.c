@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Telling a child where its parent is now, or, by force, that another disk is.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "chain.h"
+#include "mutant.h"
+
+static const struct vdisk_log silent;
+
+static bool same_file(const struct vdisk *a, const struct vdisk *b)
+{
+    return a->file->device == b->file->device && a->file->inode == b->file->inode;
+}
+
+/* The parent with as much of its own chain as can be found; which of it cannot is said when the chain is opened. */
+static int open_parent(const struct vdisk *child, const char *path, const struct vdisk_open_options *options,
+                       struct vdisk **parent)
+{
+    struct vdisk_open_options how = *options;
+    int err;
+
+    how.flags = 0;
+    how.format = child->format->name;
+    how.log = silent;
+    if (vdisk_open(path, &how, parent) == 0)
+        return 0;
+    how.flags = VDISK_OPEN_ALONE;
+    how.log = options->log;
+    err = vdisk_open(path, &how, parent);
+    if (!err && !(*parent)->format->probe((*parent)->file)) {
+        vdisk_close(*parent);
+        err = -EINVAL;
+    }
+    return err;
+}
+
+/* Before the child is opened for writing: a chain that it is in could not be opened then. */
+static int refuse_circle(const char *path, const char *parent_path, const struct vdisk_open_options *options)
+{
+    struct vdisk_open_options how = *options;
+    struct vdisk *child, *parent;
+    int err;
+
+    how.flags = VDISK_OPEN_ALONE;
+    err = vdisk_open(path, &how, &child);
+    if (err)
+        return err;
+    err = child->type == DISK_DIFFERENCING ? 0 : disk_error(child, -EINVAL, "is not a differencing disk: it has no parent");
+    if (!err)
+        err = open_parent(child, parent_path, &how, &parent);
+    if (err)
+        goto close_child;
+    for (const struct vdisk *link = parent; link && !err; link = link->parent)
+        if (same_file(link, child) && !MUTANT("relink-circle"))
+            err = disk_error(child, -ELOOP, "would be its own ancestor: %s", parent->file->path);
+    vdisk_close(parent);
+
+close_child:
+    vdisk_close(child);
+    return err;
+}
+
+static int refuse(struct vdisk *child, struct vdisk *parent, unsigned flags)
+{
+    char expected[64], found[64];
+
+    if (parent->sector_size != child->sector_size)
+        return disk_error(parent, -EINVAL, "has sectors of %u bytes, its child %s of %u", parent->sector_size,
+                          child->file->path, child->sector_size);
+    if (child->format->parent_matches(child, parent, expected, found))
+        return 0;
+    if (!(flags & VDISK_RELINK_FORCE) && !MUTANT("relink-unproved"))
+        return disk_error(child, -EINVAL, "the parent's identity is %s, but %s has %s: it is not its parent, or was changed",
+                          expected, parent->file->path, found);
+    file_say(child->file, VDISK_WARNING, child->format->name,
+             "the parent's identity is %s, but %s has %s: by force it becomes the parent all the same. If it is not the "
+             "disk that the child was made from, or was written to since, what the child shows is damaged",
+             expected, parent->file->path, found);
+    return 0;
+}
+
+static int relink(struct vdisk *child, struct vdisk *parent)
+{
+    struct create_paths paths;
+    struct disk_link link = {.parent = parent};
+    int err = create_paths_make(child->file->path, parent->file->path, &child->log, &paths);
+
+    if (err)
+        return err;
+    link.relative = paths.relative;
+    link.absolute = paths.absolute;
+    err = child->format->relink(child, &link);
+    create_paths_free(&paths);
+    return err;
+}
+
+int vdisk_relink(const char *path, const char *parent_path, unsigned flags, const struct vdisk_open_options *options)
+{
+    struct vdisk_open_options how = {0};
+    struct vdisk *child, *parent;
+    int err, closed;
+
+    if (options)
+        how = *options;
+    err = refuse_circle(path, parent_path, &how);
+    if (err)
+        return err;
+    how.flags = VDISK_OPEN_WRITE | VDISK_OPEN_ALONE;
+    err = vdisk_open(path, &how, &child);
+    if (err)
+        return err;
+    err = open_parent(child, parent_path, &how, &parent);
+    if (err)
+        goto close_child;
+    err = refuse(child, parent, flags);
+    if (!err)
+        err = relink(child, parent);
+    vdisk_close(parent);
+
+close_child:
+    closed = vdisk_close(child);
+    return err ? err : closed;
+}
