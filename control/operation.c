@@ -56,6 +56,34 @@ static int run_snapshot(struct job *job, json_t **result)
     return err;
 }
 
+static int run_move(struct job *job, json_t **result)
+{
+    struct vdisk_move_options how = {.log = control_log(server_log(job->server))};
+    struct vdisk_move_result moved;
+    const char *destination;
+    int chain = 0, flatten = 0;
+    json_int_t rate = 0;
+    int err = job_arguments(job, "{s:s, s?s, s?b, s?b, s?I}", "destination", &destination, "format", &how.format,
+                            "chain", &chain, "flatten", &flatten, "rate", &rate);
+
+    if (err == 0)
+        err = path_check(job, "destination", destination);
+    if (err == 0 && rate < 0)
+        err = job_error(job, -EINVAL, "a rate of %lld bytes a second does not exist", (long long)rate);
+    if (err < 0)
+        return err;
+    how.flags = (chain ? VDISK_MOVE_CHAIN : 0) | (flatten ? VDISK_MOVE_FLATTEN : 0);
+    how.rate = (uint64_t)rate;
+    err = vdisk_move(server_port(job->server), destination, &how, &job->progress, &moved);
+    if (err < 0)
+        return err;
+    *result = summary(job, moved.pause);
+    json_object_set_new(*result, "moved", json_integer((json_int_t)moved.moved));
+    json_object_set_new(*result, "shared", json_integer((json_int_t)moved.shared));
+    json_object_set_new(*result, "mirrored", json_integer((json_int_t)moved.mirrored));
+    return 0;
+}
+
 static const char *const ops[] = {"read", "write", "zero", "discard", "flush"};
 
 /* Sums since the disk was opened; "latency" has the buckets that are not empty, each the longest duration in nanoseconds
@@ -94,6 +122,7 @@ static int run_stats(struct job *job, json_t **result)
 static const struct operation operations[] = {
     {.name = "info", .run = run_info},
     {.name = "snapshot", .run = run_snapshot},
+    {.name = "move", .run = run_move, .lengthy = true},
     {.name = "stats", .run = run_stats, .instant = true},
 };
 

@@ -57,19 +57,19 @@ static enum clone_way way_on(int fd)
 
 /* Between regular files only, and from a source that stays as it is: its links are open read-only, with a lock against
  * writers. */
-static enum clone_way way_of(struct vdisk *source, struct vdisk *target)
+static enum clone_way way_of(struct vdisk *source, struct vdisk *target, bool held)
 {
     struct stat st;
 
     for (struct vdisk *link = source; link; link = link->parent)
-        if (link->writable)
+        if (link->writable && !held)
             return CLONE_NOT;
     if (target->file->fd < 0 || target->file->in_memory || fstat(target->file->fd, &st) < 0 || !S_ISREG(st.st_mode))
         return CLONE_NOT;
     return way_on(target->file->fd);
 }
 
-int clone_open(struct vdisk *source, struct vdisk *target, struct clone **clone)
+int clone_open(struct vdisk *source, struct vdisk *target, bool held, struct clone **clone)
 {
     struct clone *c = calloc(1, sizeof(*c));
     struct statfs fs;
@@ -77,7 +77,7 @@ int clone_open(struct vdisk *source, struct vdisk *target, struct clone **clone)
     if (!c)
         return -ENOMEM;
     c->target = target;
-    c->way = way_of(source, target);
+    c->way = way_of(source, target, held);
     if (c->way != CLONE_NOT && fstatfs(target->file->fd, &fs) < 0)
         c->way = CLONE_NOT;
     if (c->way != CLONE_NOT)

@@ -16,7 +16,8 @@ struct clone {
 };
 
 /* By which way target may be given what source holds, if any. */
-int clone_open(struct vdisk *source, struct vdisk *target, struct clone **clone);
+/* held: the source may be written to, but not while and where it is cloned. */
+int clone_open(struct vdisk *source, struct vdisk *target, bool held, struct clone **clone);
 void clone_close(struct clone *clone); /* NULL is allowed */
 
 /* Makes the first part of [offset, offset + length) of the target the bytes of file at position, which nobody changes.

@@ -420,7 +420,7 @@ int vdisk_copy(struct vdisk *source, struct vdisk *target, unsigned flags, const
     err = target->size < source->size
               ? disk_error(target, -ENOSPC, "has %llu bytes, its source %s %llu", (unsigned long long)target->size,
                            source->file->path, (unsigned long long)source->size)
-              : clone_open(source, target, &c->clone);
+              : clone_open(source, target, false, &c->clone);
     if (!err)
         err = run(c);
     if (result)

@@ -14,17 +14,24 @@
 #include <errno.h>
 #include <string.h>
 
+#include "mirror.h"
 #include "mutant.h"
 
 #define PIECE_MAX (1u << 30)
 
 enum outcome { OUTCOME_ISSUED, OUTCOME_BLOCKED, OUTCOME_HELD };
 
-static void finished(struct vdisk_io *io)
+void engine_end(struct vdisk_io *io)
 {
     if (io->engine.port)
         port_leave(io);
     io_list_add(&io->engine.ring->finished, io);
+}
+
+static void finished(struct vdisk_io *io)
+{
+    if (!io->engine.shadow || !mirror_takes(io))
+        engine_end(io);
 }
 
 static void finish(struct vdisk_io *io)

@@ -10,6 +10,7 @@ void engine_piece_done(struct vdisk_ring *ring, struct piece *piece, int error);
 void engine_resume(struct vdisk_io *io);  /* a worker has answered */
 void engine_continue(struct vdisk_io *io); /* there are free pieces again */
 void engine_begin(struct vdisk_io *io);    /* its disk and ring are set, and it is lent to the ring */
+void engine_end(struct vdisk_io *io);      /* it is through: done is called by the next poll */
 
 /* port.c */
 void port_enter(struct vdisk_io *io); /* begins it, now or when the port goes on */

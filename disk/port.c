@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "engine.h"
+#include "mirror.h"
 #include "mutant.h"
 #include "port.h"
 
@@ -110,6 +111,7 @@ void port_enter(struct vdisk_io *io)
 {
     struct vdisk_port *port = io->engine.port;
     unsigned slot = io->engine.ring->slot;
+    struct mirror *mirror;
 
     for (;;) {
         unsigned parity = epoch_enter(&port->epoch, slot);
@@ -117,6 +119,9 @@ void port_enter(struct vdisk_io *io)
         if (!atomic_load(&port->held)) {
             io->engine.port_parity = parity;
             io->engine.disk = atomic_load_explicit(&port->disk, memory_order_acquire);
+            mirror = atomic_load_explicit(&port->mirror, memory_order_acquire);
+            if (mirror)
+                mirror_begin(mirror, io);
             engine_begin(io);
             return;
         }

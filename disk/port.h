@@ -19,6 +19,8 @@
 #include "disk.h"
 #include "stats.h"
 
+struct mirror;
+
 struct vdisk_port {
     _Atomic(struct vdisk *) disk;
     _Atomic uint64_t size; /* of the disk */
@@ -29,6 +31,7 @@ struct vdisk_port {
     pthread_cond_t resumed;
     struct io_list waiting;
     pthread_mutex_t operation; /* one at a time */
+    _Atomic(struct mirror *) mirror; /* NULL but while the disk moves */
     struct stats *stats;
     uint64_t paused;           /* when: nanoseconds of the monotonic clock */
 };

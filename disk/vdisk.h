@@ -26,6 +26,7 @@
 extern "C" {
 #endif
 
+struct shadow;
 struct vdisk;
 struct vdisk_extent;
 struct vdisk_port;
@@ -141,6 +142,7 @@ struct vdisk_io {
         struct vdisk *disk;
         struct vdisk_port *port; /* NULL: it came by vdisk_submit */
         struct vdisk_ring *ring;
+        struct shadow *shadow; /* of a change while the disk moves */
         struct vdisk_io *next;
         unsigned port_parity;
         uint64_t began; /* by a port: nanoseconds of the monotonic clock */
@@ -244,6 +246,31 @@ int vdisk_snapshot(struct vdisk_port *port, const char *child, const struct vdis
  * Options (may be NULL): how the child is opened; of the parent its own chain. */
 #define VDISK_RELINK_FORCE 0x1u /* also a parent that is another disk than the child's: what the child shows is changed */
 int vdisk_relink(const char *child, const char *parent, unsigned flags, const struct vdisk_open_options *options);
+
+#define VDISK_MOVE_CHAIN 0x1u   /* the destination is a directory: every file of the chain goes there under its own name */
+#define VDISK_MOVE_FLATTEN 0x2u /* of a differencing disk: one that needs no parent */
+
+struct vdisk_move_options {
+    unsigned flags;
+    const char *format; /* NULL: by the destination's suffix, or the source's; a disk that keeps its parent keeps it too */
+    uint64_t rate;      /* bytes a second that are copied at most; 0: as fast as it goes */
+    struct vdisk_log log; /* print NULL: the disk's own */
+};
+
+struct vdisk_move_result {
+    uint64_t moved;    /* bytes that were copied */
+    uint64_t shared;   /* bytes that the storage shared instead */
+    uint64_t mirrored; /* bytes that were written to both meanwhile */
+    uint64_t pause;    /* how long requests had to wait, in nanoseconds */
+};
+
+/* Moves the disk behind the port, which is open for writing, to another file, which must not exist, beside the requests of
+ * others. When this succeeds the destination is durable and in use, and the source's file is gone (parents' files
+ * stay: other disks may need them). Where it fails or is cancelled, the disk goes on where it was, complete, and the
+ * destination is gone. After a power cut it is the source if that stands there, and the destination if not. result may be
+ * NULL. */
+int vdisk_move(struct vdisk_port *port, const char *destination, const struct vdisk_move_options *options,
+               const struct vdisk_progress *progress, struct vdisk_move_result *result);
 
 /* ---- What a disk holds --------------------------------------------------------------------------------------- */
 

@@ -53,7 +53,7 @@ static void by_server(void **state)
     for (unsigned i = 0; i < 3; i++) {
         source = open_disk("s.raw");
         target = create(names[i]);
-        test_ok(clone_open(source, target, &clone));
+        test_ok(clone_open(source, target, false, &clone));
         clone->way = CLONE_SERVER;
         for (uint64_t at = 0; at < SIZE;) {
             uint64_t length = 512 * (1 + rng_below(&rng, 3000));
@@ -84,7 +84,7 @@ static void refused(void **state)
 
     (void)state;
     test_ok(vdisk_open(scratch_path(dir, "s.raw"), &options, &source));
-    test_ok(clone_open(source, target, &clone));
+    test_ok(clone_open(source, target, false, &clone));
     test_equal(clone->way, CLONE_NOT);
     test_equal(clone_range(clone, 0, SIZE, source->file, 0), 0);
     clone->way = CLONE_SHARE;

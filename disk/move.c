@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Moving a disk that is in use to another file.
+ *
+ * The target is made under a temporary name. Changes go to both from then on (mirror.c), and what differs is copied, a held
+ * range after the other, until little does. Then, in the pause: the little is copied, the target made durable, the target
+ * given its name, the source's name taken away, and the port changes over. So at every moment one of the two has
+ * everything that was flushed, and where the source's name stands it is the source: nobody can take an old disk for the
+ * moved one, or write to both. Whatever fails before the source's name is gone leaves the source in use as it was.
+ *
+ * A differencing disk keeps its parent; or its parents are copied before it; or it is flattened.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "chain.h"
+#include "mirror.h"
+#include "move.h"
+#include "mutant.h"
+
+#define CLAIM (UINT64_C(4) << 20)  /* of data held at a time: how long a writer may wait */
+#define EMPTY (UINT64_C(1) << 30)  /* the same, where there is no data */
+#define FEW (UINT64_C(1) << 20)    /* what is left for the pause */
+#define TRIES 8
+
+static bool cancelled(const struct move *m)
+{
+    return m->progress && m->progress->cancel && *m->progress->cancel;
+}
+
+static uint64_t done(const struct move *m)
+{
+    return m->files + move_copy_moved(m->copy) + move_copy_shared(m->copy);
+}
+
+static void tell(const struct move *m)
+{
+    if (m->progress && m->progress->step)
+        m->progress->step(m->progress->arg, done(m) < m->total ? done(m) : m->total, m->total);
+}
+
+/* ---- The target ---- */
+
+static int refuse(struct move *m, const char *path)
+{
+    struct vdisk *source = m->source;
+    const char *format = m->options->format;
+    const struct disk_format *named = chain_format_of_suffix(path);
+    struct stat st;
+
+    if (!source->writable)
+        return disk_error(source, -EROFS, "is open for reading only");
+    if (stat(path, &st) == 0 && st.st_dev == source->file->device && st.st_ino == source->file->inode)
+        return disk_error(source, -EINVAL, "source and destination are the same file");
+    if (source->type != DISK_DIFFERENCING || m->flatten)
+        return 0;
+    if ((format && strcmp(format, source->format->name) != 0) || (!format && named && named != source->format))
+        return disk_error(source, -EINVAL, "has a parent, so it stays a %s; flattened it can be anything",
+                          source->format->name);
+    return source->parent ? 0 : disk_error(source, -ENXIO, "is open without its parent");
+}
+
+/* The parents' files, from the last on, with their own names; the chain that they make is opened. */
+static int parents_copy(struct move *m, const char *directory, struct vdisk **parent)
+{
+    struct vdisk *link[DISK_CHAIN_MAX];
+    struct vdisk_open_options how = {.format = m->source->format->name, .log = m->source->log};
+    unsigned count = 0;
+    int err = 0;
+
+    for (struct vdisk *each = m->source->parent; each; each = each->parent) {
+        link[count++] = each;
+        m->total += each->file->size;
+    }
+    m->copied = calloc(count + 1, sizeof(*m->copied));
+    if (!m->copied)
+        return -ENOMEM;
+    while (count > 0 && !err) {
+        struct vdisk *each = link[--count];
+        char *name = move_file_name(directory, each->file->path);
+
+        err = name ? move_file_copy(each, name, m->progress, m->files, m->total) : -ENOMEM;
+        m->files += each->file->size;
+        if (err)
+            free(name);
+        else
+            m->copied[m->copies++] = name;
+    }
+    if (!err)
+        err = vdisk_open(m->copied[m->copies - 1], &how, parent);
+    return err;
+}
+
+static int target_open(struct move *m, const char *path, struct vdisk *parent)
+{
+    struct vdisk *source = m->source;
+    bool fixed = source->type == DISK_FIXED && strcmp(source->format->name, "raw") != 0;
+    struct vdisk_create_options create = {
+        .format = m->options->format    ? m->options->format
+                  : chain_format_of_suffix(path) ? NULL
+                                                 : source->format->name,
+        .type = fixed ? "fixed" : NULL,
+        .size = source->size,
+        .sector_size = source->sector_size,
+        .physical_sector_size = source->physical_sector_size,
+        .log = m->options->log.print ? m->options->log : source->log,
+    };
+    const struct disk_format *format = create.format ? chain_format_named(create.format, &create.log)
+                                                     : chain_format_of_suffix(path);
+    int err;
+
+    if (!format)
+        return -EINVAL;
+    if (format == source->format)
+        create.block_size = source->block_size;
+    if (parent) {
+        create.type = NULL;
+        err = create_child(path, &create, parent, &m->target);
+    } else {
+        err = vdisk_create(path, &create, &m->target);
+    }
+    if (err)
+        return err;
+    if (m->target->size == source->size)
+        return 0;
+    return disk_error(m->target, -EINVAL, "cannot have the %llu bytes of %s, but %llu", (unsigned long long)source->size,
+                      source->file->path, (unsigned long long)m->target->size);
+}
+
+/* ---- Copying ---- */
+
+static int count(struct move *m)
+{
+    unsigned flags = VDISK_MAP_HOLES | (m->source->type == DISK_DIFFERENCING && !m->flatten ? VDISK_MAP_ALONE : 0);
+    struct vdisk_extent extent;
+
+    for (uint64_t at = 0; at < m->source->size; at += extent.length) {
+        int err = cancelled(m) ? -ECANCELED : vdisk_map(m->source, at, m->source->size - at, flags, &extent);
+
+        if (err)
+            return err;
+        m->total += extent.kind == VDISK_EXTENT_DATA ? extent.length : 0;
+    }
+    return 0;
+}
+
+/* Not faster than is allowed. */
+static void keep_rate(const struct move *m)
+{
+    uint64_t rate = m->options->rate, moved = move_copy_moved(m->copy);
+    struct timespec nap = {.tv_nsec = 20000000}, now;
+
+    while (rate > 0 && !cancelled(m)) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (((double)(now.tv_sec - m->began.tv_sec) + (double)(now.tv_nsec - m->began.tv_nsec) / 1e9) * (double)rate >=
+            (double)moved)
+            return;
+        nanosleep(&nap, NULL);
+        tell(m);
+    }
+}
+
+static int range_copy(struct move *m, uint64_t offset, uint64_t length, bool hold)
+{
+    bool written;
+    int err;
+
+    if (hold && !MUTANT("move-not-held"))
+        disk_hold(m->source, offset, length);
+    written = mirror_copy_begin(m->mirror, offset, length);
+    err = move_copy_range(m->copy, offset, length, written);
+    mirror_copy_end(m->mirror, offset, length, err);
+    if (hold && !MUTANT("move-not-held"))
+        disk_release(m->source);
+    return err;
+}
+
+/* Until no more than enough is dirty. */
+static int copy(struct move *m, uint64_t enough)
+{
+    unsigned flags = m->source->type == DISK_DIFFERENCING && !m->flatten ? VDISK_MAP_ALONE : 0;
+    uint64_t at = 0, offset, length;
+    int err = 0;
+
+    while (!err && mirror_dirty(m->mirror) > enough && mirror_next(m->mirror, &at, EMPTY, &offset, &length)) {
+        struct vdisk_extent extent;
+
+        err = cancelled(m) ? -ECANCELED : mirror_failure(m->mirror);
+        if (!err)
+            err = vdisk_map(m->source, offset, length, flags, &extent);
+        if (err)
+            break;
+        at = offset;
+        mirror_next(m->mirror, &at, extent.kind == VDISK_EXTENT_DATA || extent.length < CLAIM ? CLAIM : extent.length,
+                    &offset, &length);
+        err = range_copy(m, offset, length, true);
+        tell(m);
+        keep_rate(m);
+    }
+    return err ? err : mirror_failure(m->mirror);
+}
+
+/* ---- Changing over ---- */
+
+/* The file's name is taken away; the space goes with the last who has it open. */
+static int source_remove(struct move *m)
+{
+    struct file *file = m->source->file;
+    struct stat st;
+
+    if (lstat(file->path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_dev != file->device || st.st_ino != file->inode) {
+        file_say(file, VDISK_WARNING, m->source->format->name, "is not removed: its name is not that of a plain file, or "
+                                                               "of another one by now");
+        return 0;
+    }
+    if (unlink(file->path) < 0)
+        return disk_error(m->source, -errno, "cannot be removed, so the disk stays there: %s", strerror(errno));
+    if (create_sync_directory(file->path) < 0)
+        file_say(file, VDISK_WARNING, m->source->format->name, "after a power cut its name may stand there again, and the "
+                                                               "file be an old one");
+    return 0;
+}
+
+static int flush(struct move *m)
+{
+    return MUTANT("move-not-flushed") ? 0 : vdisk_transfer(m->target, move_copy_ring(m->copy), VDISK_FLUSH, NULL, 0, 0);
+}
+
+/* Paused: from here on nothing differs, then nothing is the source's any more. */
+static int change_over(struct move *m)
+{
+    uint64_t at = 0, offset, length;
+    int err = 0;
+
+    while (!err && !MUTANT("move-rest-forgotten") && mirror_next(m->mirror, &at, CLAIM, &offset, &length))
+        err = range_copy(m, offset, length, false);
+    if (!err)
+        err = mirror_failure(m->mirror);
+    if (!err)
+        err = flush(m);
+    if (!err && MUTANT("move-removed-first"))
+        err = source_remove(m);
+    if (!err)
+        err = create_appear(m->target);
+    if (!err && !MUTANT("move-removed-first"))
+        err = source_remove(m);
+    if (err && !m->target->temporary)
+        unlink(m->target->file->path);
+    return err;
+}
+
+static int switch_over(struct move *m)
+{
+    int err = 0;
+
+    for (int i = 0; i < TRIES && !err && (i == 0 || mirror_dirty(m->mirror) > FEW); i++) {
+        err = copy(m, FEW);
+        if (!err)
+            err = flush(m); /* so that little of it is left for the pause */
+    }
+    if (err || cancelled(m))
+        return err ? err : -ECANCELED;
+    port_pause(m->port);
+    err = change_over(m);
+    m->result.mirrored = mirror_written(m->mirror);
+    mirror_close(m->mirror);
+    m->mirror = NULL;
+    if (!err)
+        port_swap(m->port, m->target);
+    m->result.pause = port_resume(m->port);
+    return err;
+}
+
+/* ---- The whole ---- */
+
+int move_to(struct move *m)
+{
+    int err = count(m);
+
+    if (!err)
+        err = move_copy_open(m->source, m->target, m->target->parent, &m->copy);
+    if (!err)
+        err = mirror_open(m->port, m->source, m->target, &m->mirror);
+    if (!err) {
+        clock_gettime(CLOCK_MONOTONIC, &m->began);
+        err = switch_over(m);
+    }
+    if (m->mirror)
+        mirror_close(m->mirror);
+    if (m->copy) {
+        m->result.moved = move_copy_moved(m->copy);
+        m->result.shared = move_copy_shared(m->copy);
+    }
+    move_copy_close(m->copy);
+    return err;
+}
+
+/* Of two disks the one that is not used. */
+static void let_go(struct move *m, struct vdisk *disk)
+{
+    if (disk && m->parent_shared)
+        disk->parent = NULL;
+    vdisk_close(disk);
+}
+
+static void clean_up(struct move *m, int error)
+{
+    let_go(m, error ? m->target : m->source);
+    while (m->copies > 0) {
+        char *name = m->copied[--m->copies];
+
+        if (error)
+            unlink(name);
+        free(name);
+    }
+    free(m->copied);
+}
+
+static int move(struct move *m, const char *destination)
+{
+    char *inside = m->chain ? move_file_name(destination, m->source->file->path) : NULL;
+    const char *path = m->chain ? inside : destination;
+    struct vdisk *parent = NULL;
+    bool keeps = m->source->type == DISK_DIFFERENCING && !m->flatten;
+    int err = path ? refuse(m, path) : -ENOMEM;
+
+    if (!err && keeps && m->chain)
+        err = parents_copy(m, destination, &parent);
+    else if (!err && keeps)
+        parent = m->source->parent;
+    m->parent_shared = keeps && !m->chain;
+    if (!err)
+        err = target_open(m, path, parent);
+    if (err && m->chain && parent && (!m->target || m->target->parent != parent))
+        vdisk_close(parent);
+    if (!err)
+        err = move_to(m);
+    clean_up(m, err);
+    free(inside);
+    return err;
+}
+
+int vdisk_move(struct vdisk_port *port, const char *destination, const struct vdisk_move_options *options,
+               const struct vdisk_progress *progress, struct vdisk_move_result *result)
+{
+    static const struct vdisk_move_options none;
+    struct move m = {.port = port, .options = options ? options : &none, .progress = progress};
+    int err = port_begin(port);
+
+    if (err)
+        return err;
+    m.source = vdisk_port_disk(port);
+    m.chain = m.options->flags & VDISK_MOVE_CHAIN;
+    m.flatten = m.options->flags & VDISK_MOVE_FLATTEN;
+    err = move(&m, destination);
+    if (result)
+        *result = m.result;
+    port_end(port);
+    return err;
+}

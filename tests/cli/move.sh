@@ -1,0 +1,86 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# move: every format to every other with the bytes and the size, chains in three ways; what is refused leaves all as it was.
+. "$(dirname "$0")/../lib.sh"
+
+raw content 20M
+quietly create a.vhdx --size 20M
+scatter a.vhdx content 12 1 512
+last=a.vhdx
+for next in b.vhd c.raw d.vhdx e.vhdx f.vhd g.vhd; do
+    vdisk move $last $next >out
+    grep -Eq '^'$next': .* copied, .* requests waited [0-9.]+ ms$' out || fail "$next: $(cat out)"
+    [ ! -e $last ] || fail "$last is still there"
+    holds $next content
+    [ $next = c.raw ] || clean $next
+    last=$next
+done
+same "$(member g.vhd '."virtual-size"')" 20971520 "the size"
+quietly create fixed.vhd --size 4M --type fixed
+quietly move fixed.vhd fixed.vhdx
+same "$(member fixed.vhdx .type)" fixed "the type"
+mkdir sub
+quietly move fixed.vhdx sub
+[ -f sub/fixed.vhdx ] || fail "not in the directory"
+quietly create odd.vhdx --size 8M --sector-size 4096
+refused "sector" vdisk move odd.vhdx odd.vhd
+quietly move odd.vhdx odd2 --format vhdx
+same "$(member odd2 '."logical-sector-size"')" 4096 "the sector size"
+
+# Chains.
+quietly create base.vhdx --size 20M
+raw base 20M
+scatter base.vhdx base 8 2 512
+quietly create mid.vhdx --parent base.vhdx
+cp base top
+scatter mid.vhdx top 4 3 512
+quietly create top.vhdx --parent mid.vhdx
+scatter top.vhdx top 6 4 512
+before=$(sha_of base.vhdx)$(sha_of mid.vhdx)
+refused "has a parent, so it stays a vhdx" vdisk move top.vhdx top.vhd
+refused "one of them" vdisk move top.vhdx sub --chain --flatten
+quietly move top.vhdx sub/top2.vhdx
+same "$(hash_of sub/top2.vhdx --parent-dir .)" "$(sha_of top)" "the content"
+same "$(vdisk info sub/top2.vhdx --chain --json --parent-dir . | jq length)" 3 links
+quietly move sub/top2.vhdx top.vhdx --parent-dir .
+mkdir all
+touch all/base.vhdx
+refused "all/base.vhdx.*exists" vdisk move top.vhdx all --chain
+same "$(ls all)" base.vhdx "what is there after a refusal"
+rm all/base.vhdx
+quietly move top.vhdx all --chain
+same "$(cd all && echo *)" "base.vhdx mid.vhdx top.vhdx" "what is there"
+same "$(sha_of base.vhdx)$(sha_of mid.vhdx)" "$before" "the parents"
+rm base.vhdx mid.vhdx
+holds all/top.vhdx top
+quietly move all/top.vhdx flat.vhd --flatten
+holds flat.vhd top
+clean flat.vhd
+
+# Refused.
+cp flat.vhd other.vhd
+before=$(sha_of flat.vhd)
+refused "same file" vdisk move flat.vhd flat.vhd
+ln flat.vhd link.vhd
+refused "same file" vdisk move flat.vhd link.vhd
+rm link.vhd
+refused "other.vhd: exists" vdisk move flat.vhd other.vhd
+refused "No such file" vdisk move flat.vhd none/x.vhd
+refused "No such file" vdisk move none.vhd x.vhd
+refused "there is no format" vdisk move flat.vhd x.qcow2 --format qcow2
+refused "not a directory|Not a directory" vdisk move flat.vhd other.vhd/x.vhd
+quietly move flat.vhd x.qcow2 # a name without a format keeps it
+same "$(member x.qcow2 .format)" vhd "the format"
+same "$(hash_of x.qcow2)" "$(sha_of top)" "the content"
+
+# Not faster than allowed; interrupted, it stays.
+quietly create d2.raw --size 12M
+put d2.raw 0 12000000 5
+began=$EPOCHREALTIME
+quietly move d2.raw d3.raw --rate-limit 16M
+[ $((${EPOCHREALTIME/./} - ${began/./})) -gt 500000 ] || fail "faster than allowed"
+before=$(sha_of d3.raw)
+timeout -s INT 0.5 "$VDISK" move d3.raw d4.vhdx --rate-limit 1M 2>err && fail "not interrupted"
+grep -q interrupted err || fail "not said: $(cat err)"
+[ ! -e d4.vhdx ] && same "$(sha_of d3.raw)" "$before"
+nothing_left
