@@ -103,16 +103,23 @@ static struct kvm_segment segment(uint16_t selector, uint8_t type, bool code)
         .limit = UINT32_MAX, .selector = selector, .type = type, .present = 1, .s = 1, .g = 1, .l = code, .db = !code};
 }
 
+/* A firmware sets them on every processor alike. */
+static void mtrr_enable(struct cpu *cpu)
+{
+    struct {
+        struct kvm_msrs header;
+        struct kvm_msr_entry entry;
+    } mtrr = {.header = {.nmsrs = 1}, .entry = {.index = MSR_MTRR_DEFAULT, .data = MTRR_WRITE_BACK}};
+
+    ioctl(cpu->fd, KVM_SET_MSRS, &mtrr);
+}
+
 /* [SDM] 9.8.5, as a boot loader would leave it; selectors as Linux's boot protocol wants them. */
 int cpus_start_long(struct machine *machine, uint64_t entry, uint64_t rsi, uint64_t page_table)
 {
     struct cpu *cpu = &machine->cpus->cpu[0];
     struct kvm_regs registers = {.rip = entry, .rsi = rsi, .rflags = FLAGS_RESERVED};
     struct kvm_sregs special = cpu->initial.special;
-    struct {
-        struct kvm_msrs header;
-        struct kvm_msr_entry entry;
-    } mtrr = {.header = {.nmsrs = 1}, .entry = {.index = MSR_MTRR_DEFAULT, .data = MTRR_WRITE_BACK}};
 
     special.cs = segment(0x10, 0xb, true);
     special.ds = special.es = special.fs = special.gs = special.ss = segment(0x18, 0x3, false);
@@ -123,6 +130,7 @@ int cpus_start_long(struct machine *machine, uint64_t entry, uint64_t rsi, uint6
     special.idt.limit = 0;
     if (ioctl(cpu->fd, KVM_SET_SREGS, &special) < 0 || ioctl(cpu->fd, KVM_SET_REGS, &registers) < 0)
         return -errno;
-    ioctl(cpu->fd, KVM_SET_MSRS, &mtrr);
+    for (unsigned i = 0; i < machine->cpus->count; i++)
+        mtrr_enable(&machine->cpus->cpu[i]);
     return 0;
 }
