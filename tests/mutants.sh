@@ -30,7 +30,7 @@ codes() { # PREFIX FUNCTION FILE...
 }
 
 names() {
-    grep -rhoE 'MUTANT\("[^"]+"\)' --include='*.c' disk vhd vhdx lib | cut -d'"' -f2 | sort -u
+    grep -rhoE 'MUTANT\("[^"]+"\)' --include='*.c' disk vhd vhdx lib vmm | cut -d'"' -f2 | sort -u
     codes vhdx vhdx_fault vhdx/*.c
     codes vhd vhd_refuse vhd/*.c
     codes vhd-check check_tell vhd/check*.c
@@ -66,6 +66,7 @@ tests_for() { # NAME
             of_kind 'hostile/vhd'
             ;;
         repair-*) of_kind 'cli/check-repair|hostile/vhd' && echo "repair env CRASH_PROCESSES=1 $BUILD/tests/crash/repair" ;;
+        queue-*) of_kind 'unit/virtqueue' ;;
         parent-* | chain-*) of_kind 'cli/(parent|chain)' && of_kind 'hostile/chain' ;;
         vhd*/*) of_kind "hostile/${1%%[-/]*}" && of_kind 'hostile/chain|unit/' && of_kind 'cli/(check|parent|raw)' ;;
         vhdx-log-* | vhd-overlap* | vhd-saved* | vhd-fixed* | *-older-* | *-damage) of_kind "hostile/${1%%-*}" ;;
