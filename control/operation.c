@@ -8,6 +8,8 @@
 #include "job.h"
 #include "json.h"
 
+#define CHANGES_MAX 300000u /* so that the reply is not too long: CONTROL_REPLY_MAX */
+
 static int run_info(struct job *job, json_t **result)
 {
     int chain = 0, err = job_arguments(job, "{s?b}", "chain", &chain);
@@ -119,7 +121,57 @@ static int run_stats(struct job *job, json_t **result)
     return 0;
 }
 
+static int run_point(struct job *job, json_t **result)
+{
+    struct vdisk_port *port = server_port(job->server);
+    struct vdisk_pause pause = {0};
+    const char *name;
+    int delete = 0, err = job_arguments(job, "{s:s, s?b}", "name", &name, "delete", &delete);
+
+    if (err < 0)
+        return err;
+    err = delete ? vdisk_point_delete(port, name, &pause) : vdisk_point_create(port, name, &pause);
+    *result = err < 0 ? NULL : json_pack("{s:I}", "pause-ns", (json_int_t)pause.longest);
+    return err;
+}
+
+static int add_point(void *arg, const struct vdisk_point *point)
+{
+    return json_array_append_new(arg, json_pack("[o, I, b, o]", control_json_text(point->name), (json_int_t)point->created,
+                                                point->whole, control_json_text(vdisk_path(point->link))))
+               ? -ENOMEM
+               : 0;
+}
+
+static int add_change(void *arg, uint64_t offset, uint64_t length)
+{
+    if (json_array_size(arg) >= CHANGES_MAX)
+        return -E2BIG;
+    return json_array_append_new(arg, json_pack("[I, I]", (json_int_t)offset, (json_int_t)length)) ? -ENOMEM : 0;
+}
+
+/* With since the changes, without it the points. */
+static int run_changes(struct job *job, json_t **result)
+{
+    struct vdisk *disk = vdisk_port_disk(server_port(job->server));
+    const char *since = NULL, *until = NULL;
+    int err = job_arguments(job, "{s?s, s?s}", "since", &since, "until", &until);
+    json_t *all = json_array();
+
+    if (!err)
+        err = since ? vdisk_changes(disk, since, until, add_change, all) : vdisk_points(disk, add_point, all);
+    if (err == -E2BIG)
+        job_error(job, err, "more than %u changes are not told of a disk in use", CHANGES_MAX);
+    if (err)
+        json_decref(all);
+    else
+        *result = json_pack("{s:o}", since ? "changes" : "points", all);
+    return err;
+}
+
 static const struct operation operations[] = {
+    {.name = "changes", .run = run_changes},
+    {.name = "point", .run = run_point},
     {.name = "info", .run = run_info},
     {.name = "snapshot", .run = run_snapshot},
     {.name = "move", .run = run_move, .lengthy = true},

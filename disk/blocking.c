@@ -10,6 +10,7 @@
 
 #include "engine.h"
 #include "mutant.h"
+#include "track.h"
 
 int64_t engine_zero(struct vdisk *disk, uint64_t offset, uint64_t length, bool keep)
 {
@@ -94,8 +95,8 @@ static bool zero_range(struct vdisk_io *io)
 {
     struct vdisk *disk = io->engine.disk;
 
-    io->engine.blocked_result = 0;
-    while (io->engine.at < io->length) {
+    io->engine.blocked_result = MUTANT("track-zero-forgotten") ? 0 : disk_track(disk, io->offset, io->length);
+    while (io->engine.at < io->length && !io->engine.blocked_result) {
         uint64_t offset = io->offset + io->engine.at, length = io->length - io->engine.at;
         unsigned parity = epoch_enter(&disk->hold.zeroing, EPOCH_WORKER);
         int64_t done;
@@ -128,8 +129,13 @@ bool engine_block(struct vdisk_io *io)
         break;
     case STEP_ZERO:
         return zero_range(io);
+    case STEP_TRACK:
+        io->engine.blocked_result = disk_track(disk, io->offset, io->length);
+        break;
     case STEP_SYNC:
         io->engine.blocked_result = MUTANT("flush-does-nothing") ? 0 : disk->format->sync(disk);
+        if (disk->track && !io->engine.blocked_result)
+            track_flushed(disk->track);
         break;
     case STEP_RUN:
     case STEP_PORT:

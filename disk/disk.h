@@ -111,6 +111,10 @@ struct disk_format {
      * alone. NULL: cannot. */
     int (*resize)(struct vdisk *disk, uint64_t size, uint64_t below);
 
+    /* 16 bytes that tell this image's content from others. True: they are other ones after every change of the content,
+     * whoever made it, and disk_mark_changes is called before that. May be asked after close. NULL: there are none. */
+    bool (*mark)(struct vdisk *disk, uint8_t mark[16]);
+
     void (*info)(struct vdisk *disk, vdisk_field_fn *field, void *arg);
 
     /* See vdisk_check. The file is open read-only. */
@@ -149,6 +153,7 @@ struct disk_epoch {
 };
 
 struct disk_worker;
+struct track;
 
 struct io_list {
     struct vdisk_io *head, **tail;
@@ -182,6 +187,7 @@ struct vdisk {
     struct disk_epoch epoch; /* of the pieces that asked map */
     struct disk_hold hold;
     struct disk_worker *worker;
+    struct track *track; /* NULL: it has no points (track.h); changed while nothing is in flight */
     pthread_mutex_t data_lock;
     uint64_t data_start, data_end; /* under data_lock: a run of the file seen to hold data (map.c) */
     char *temporary; /* a created disk's name until it is committed to file->path */
@@ -205,6 +211,14 @@ int disk_thaw(struct vdisk *disk);
 /* For resize: of the block in which the smaller of both sizes ends, what is behind it becomes zero in the disk's own
  * file, durably, so that neither a guest's old bytes nor a parent's show when the disk is, or later becomes, larger. */
 int disk_clear_tail(struct vdisk *disk, uint64_t size, uint64_t below);
+
+/* The image is about to get this mark: called by its format before that, without its being in the file in any part. */
+int disk_mark_changes(struct vdisk *disk, const uint8_t mark[16]);
+
+/* A range is about to be changed by other means than an io (a merge, a resize): it counts as changed. Blocks. */
+int disk_track(struct vdisk *disk, uint64_t offset, uint64_t length);
+
+#define disk_say(disk, level, ...) file_say((disk)->file, (level), (disk)->format->name, __VA_ARGS__)
 
 /* Says "<format>: <path>: <text>" and returns error. */
 #define disk_error(disk, error, ...) file_error((disk)->file, (disk)->format->name, (error), __VA_ARGS__)

@@ -16,6 +16,7 @@
 
 #include "mirror.h"
 #include "mutant.h"
+#include "track.h"
 
 #define PIECE_MAX (1u << 30)
 
@@ -274,6 +275,7 @@ void engine_resume(struct vdisk_io *io)
         worker_give(io);
         return;
     case STEP_HOLD:
+    case STEP_TRACK:
     case STEP_RESERVE:
         io->engine.step = STEP_RUN;
         if (err || io->engine.error)
@@ -317,6 +319,14 @@ static int validate(struct vdisk *disk, const struct vdisk_io *io)
     return !disk->writable ? -EROFS : MUTANT("failed-disk-written") ? 0 : disk_failure(disk);
 }
 
+/* May it begin at once? */
+static bool is_tracked(const struct vdisk_io *io)
+{
+    struct track *track = io->engine.disk->track;
+
+    return !track || track_covers(track, io->engine.ring->slot, io->offset, io->length);
+}
+
 void vdisk_submit(struct vdisk *disk, struct vdisk_ring *ring, struct vdisk_io *io)
 {
     memset(&io->engine, 0, sizeof(io->engine));
@@ -338,8 +348,11 @@ void engine_begin(struct vdisk_io *io)
         worker_give(io);
     } else if (io->engine.error || io->op == VDISK_FLUSH) {
         finished(io);
-    } else if (io->op == VDISK_READ || io->op == VDISK_WRITE) {
+    } else if (io->op == VDISK_READ || (io->op == VDISK_WRITE && is_tracked(io))) {
         run(io);
+    } else if (io->op == VDISK_WRITE) {
+        io->engine.step = STEP_TRACK;
+        worker_give(io);
     } else {
         io->engine.step = STEP_ZERO;
         worker_give(io);

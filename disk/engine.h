@@ -54,6 +54,7 @@ enum io_step {
     STEP_PORT,    /* with a port that is paused */
     STEP_HOLD,    /* a write in a range that is held */
     STEP_HOLD_ZERO,
+    STEP_TRACK,   /* with a worker: a write whose range does not count as changed yet */
     STEP_SYNC,    /* with a worker: FLUSH, or the end of a FUA write */
 };
 

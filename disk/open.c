@@ -13,6 +13,8 @@
 
 #include "chain.h"
 #include "engine.h"
+#include "track.h"
+#include "track.h"
 
 int chain_error(const struct vdisk_log *log, int error, const char *format, ...)
 {
@@ -141,9 +143,13 @@ static int link_end(struct vdisk *disk)
     int err;
 
     worker_close(disk);
+    track_settle(disk);
     err = disk->format->close(disk);
     if (!err)
         err = disk_failure(disk);
+    if (!err)
+        track_seal(disk);
+    track_close(disk->track);
     pthread_mutex_destroy(&disk->data_lock);
     hold_destroy(&disk->hold);
     epoch_destroy(&disk->epoch);
@@ -176,6 +182,7 @@ int link_reopen(struct vdisk *disk, struct vdisk **fresh)
     d->temporary = disk->temporary;
     d->replace = disk->replace;
     disk->temporary = NULL;
+    track_move(disk, d);
     *fresh = d;
     return link_end(disk);
 }
@@ -208,6 +215,8 @@ int vdisk_open(const char *path, const struct vdisk_open_options *options, struc
             return err;
         }
     }
+    if (d->writable)
+        track_attach(d);
     *disk = d;
     return 0;
 
@@ -237,10 +246,13 @@ int disk_freeze(struct vdisk *disk)
 {
     int err = disk_failure(disk);
 
+    track_settle(disk);
     if (!err)
         err = disk->format->settle ? disk->format->settle(disk) : disk->format->sync(disk);
     if (err)
         return err;
+    track_seal(disk);
+    track_yield(disk);
     file_yield(disk->file);
     disk->writable = disk->file->writable = false;
     return 0;
@@ -253,7 +265,14 @@ int disk_thaw(struct vdisk *disk)
     if (err)
         return disk_error(disk, err, "cannot be written to again: %s",
                           err == -EBUSY ? "another process has opened it" : strerror(-err));
+    err = track_claim(disk);
+    if (err) {
+        file_yield(disk->file);
+        return err;
+    }
     disk->writable = disk->file->writable = true;
+    if (!disk->track)
+        track_attach(disk);
     return 0;
 }
 

@@ -348,6 +348,35 @@ int vdisk_repair(const char *path, const struct vdisk_open_options *options, uns
  * are for the search for data behind the new end. */
 int vdisk_resize(struct vdisk_port *port, uint64_t size, unsigned flags, const struct vdisk_progress *progress);
 
+/* ---- Points and changes -------------------------------------------------------------------------------------- */
+
+/* A named moment of a disk. What changes since is kept in a file beside the image, "<image>.points", by every program
+ * that opens the image for writing through this library, and survives crashes: more may count as changed than did
+ * change, never less. An image that something else has changed meanwhile counts as changed wholly; see docs/points.md for
+ * what of that can be noticed. */
+struct vdisk_point {
+    const char *name;  /* UTF-8, up to 63 bytes */
+    uint64_t created;  /* seconds since 1970 */
+    bool whole;        /* all of the disk counts as changed since */
+    struct vdisk *link; /* of the chain, whose point it is */
+};
+
+/* The disk as it is now becomes a point; a point goes. The image is a file and open for writing. Called as the operations
+ * are: by one thread, with no io of its own in flight on the port; others may go on, and wait for some milliseconds: pause,
+ * which may be NULL, tells. */
+int vdisk_point_create(struct vdisk_port *port, const char *name, struct vdisk_pause *pause);
+int vdisk_point_delete(struct vdisk_port *port, const char *name, struct vdisk_pause *pause);
+
+/* The points of each link of the chain, from the disk on, oldest first. Anything but 0 from point ends it. */
+typedef int vdisk_point_fn(void *arg, const struct vdisk_point *point);
+int vdisk_points(struct vdisk *disk, vdisk_point_fn *point, void *arg);
+
+/* The ranges of the disk that have changed since a point (until a later one of the same link; NULL: until now), in order
+ * and apart from each other. A point may be a parent's: then what the links above it hold has changed too. By the thread
+ * that operates on the disk; io may be in flight. Anything but 0 from change ends it. -ENOENT: no such point. */
+typedef int vdisk_change_fn(void *arg, uint64_t offset, uint64_t length);
+int vdisk_changes(struct vdisk *disk, const char *since, const char *until, vdisk_change_fn *change, void *arg);
+
 /* ---- Copy and compare ---------------------------------------------------------------------------------------- */
 
 #define VDISK_COPY_ALONE 0x1u /* copy only what this link itself holds: the target has the same parent */

@@ -70,6 +70,7 @@ tests_for() { # NAME
         parent-* | chain-*) of_kind 'cli/(parent|chain)' && of_kind 'hostile/chain' ;;
         vhd*/*) of_kind "hostile/${1%%[-/]*}" && of_kind 'hostile/chain|unit/' && of_kind 'cli/(check|parent|raw)' ;;
         vhdx-log-* | vhd-overlap* | vhd-saved* | vhd-fixed* | *-older-* | *-damage) of_kind "hostile/${1%%-*}" ;;
+        track-* | point*) echo "points $BUILD/tests/crash/points" && of_kind '(unit|cli)/points' ;;
         *-guid-*) of_kind 'unit/|cli/parent-id' ;;
         esac
         of_kind 'unit/'

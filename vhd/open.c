@@ -187,6 +187,13 @@ static int vhd_close(struct vdisk *disk)
     return err;
 }
 
+/* The Unique Id tells images apart; that an image was written to, nothing in it tells. */
+static bool vhd_mark(struct vdisk *disk, uint8_t mark[16])
+{
+    memcpy(mark, &vhd_of(disk)->footer.id, 16);
+    return false;
+}
+
 static const char *const suffixes[] = {".vhd", ".avhd", NULL};
 
 const struct disk_format vhd_format = {
@@ -204,6 +211,7 @@ const struct disk_format vhd_format = {
     .sync = vhd_sync,
     .settle = vhd_settle,
     .resize = vhd_resize,
+    .mark = vhd_mark,
     .info = vhd_info,
     .check = vhd_check,
     .repair = vhd_repair,

@@ -188,6 +188,7 @@ const struct disk_format vhdx_format = {
     .sync = vhdx_sync,
     .settle = vhdx_settle,
     .resize = vhdx_resize,
+    .mark = vhdx_mark,
     .info = vhdx_info,
     .check = vhdx_check,
     .repair = vhdx_repair,

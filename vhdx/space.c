@@ -51,10 +51,18 @@ static int prepare_sync(struct vhdx *v)
     return err;
 }
 
+/* [MS-VHDX] 2.2.2.1: DataWriteGuid */
+bool vhdx_mark(struct vdisk *disk, uint8_t mark[16])
+{
+    memcpy(mark, &vhdx_of(disk)->header.data_write_guid, 16);
+    return true;
+}
+
 /* A new FileWriteGuid before the first modification of any kind, a new DataWriteGuid before the first that a guest can
  * see: for us both are the same moment. [MS-VHDX] 2.2.2.1 */
 static int begin(struct vhdx *v, bool data)
 {
+    struct vhdx_guid data_write_guid;
     uint64_t end = 0;
     int err;
 
@@ -68,10 +76,14 @@ static int begin(struct vhdx *v, bool data)
     err = prepare_sync(v);
     if (err)
         return disk_error(&v->disk, err, "cannot be made ready for writing: %s", strerror(-err));
+    data_write_guid = vhdx_guid_is_zero(&v->next_guid) ? vhdx_guid_random() : v->next_guid;
+    err = data ? disk_mark_changes(&v->disk, (const uint8_t *)&data_write_guid) : 0;
+    if (err)
+        return err;
     if (!MUTANT("vhdx-file-guid-kept"))
         v->header.file_write_guid = vhdx_guid_random();
     if (data && !MUTANT("vhdx-data-guid-kept"))
-        v->header.data_write_guid = vhdx_guid_is_zero(&v->next_guid) ? vhdx_guid_random() : v->next_guid;
+        v->header.data_write_guid = data_write_guid;
     err = vhdx_header_write(v->disk.file, &v->header, &v->slot);
     if (err) {
         disk_error(&v->disk, err, "headers: cannot be written: %s", strerror(-err));

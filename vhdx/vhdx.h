@@ -135,6 +135,7 @@ int vhdx_open(struct vdisk *disk);
 int vhdx_close(struct vdisk *disk);
 int vhdx_settle(struct vdisk *disk);
 int vhdx_create(struct file *file, const struct disk_geometry *geometry);
+bool vhdx_mark(struct vdisk *disk, uint8_t mark[16]);
 void vhdx_info(struct vdisk *disk, vdisk_field_fn *field, void *arg);
 int vhdx_check(struct file *file, const struct vdisk_progress *progress, vdisk_fault_fn *fault, void *arg);
 int vhdx_repair(struct file *file, struct disk_repair *repair);

@@ -48,11 +48,17 @@ if [ -x "$BUILD/vdisk-fuse" ] && [ -w /dev/fuse ]; then
     asked a.vhdx "vdisk mount"
     snapshot a.vhdx a1.vhdx
     dd if=part of=m/disk bs=1M seek=8 conv=notrunc,fsync status=none
+    status 0 vdisk point a1.vhdx live
+    dd if=part of=m/disk bs=64K count=1 seek=3 skip=3 conv=notrunc,fsync status=none
+    same "$(vdisk changes a1.vhdx --since live --json | jq -c .)" '[{"offset":196608,"length":65536}]' "changes of a mounted disk"
+    same "$(vdisk changes a1.vhdx --json | jq -r '.[0].name')" live
+    refused "no point 'dead'" vdisk point a1.vhdx dead --delete
     cmp <(part m/disk 8388608 4194304) part
     detach m
     same "$(sockets)" 0 "sockets after umount"
     clean a.vhdx
     clean a1.vhdx
+    same "$(vdisk changes a1.vhdx --since live --json | jq -c .)" '[{"offset":196608,"length":65536}]' "changes after umount"
     cmp <(vdisk read a1.vhdx --length 4194304) part
     cmp <(vdisk read a1.vhdx --offset 8M --length 4194304) part
     vdisk read a.vhdx --offset 8M --length 4194304 | cmp -n 4194304 - /dev/zero
