@@ -108,6 +108,7 @@ static bool zero_range(struct vdisk_io *io)
             continue;
         }
         done = zero_some(disk, io->op, offset, length);
+        engine_changed(disk, offset, done < 0 ? length : (uint64_t)done);
         epoch_leave(&disk->hold.zeroing, EPOCH_WORKER, parity);
         if (done < 0) {
             io->engine.blocked_result = (int)done;

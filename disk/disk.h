@@ -154,6 +154,7 @@ struct disk_epoch {
 
 struct disk_worker;
 struct track;
+struct disk_dirty;
 
 struct io_list {
     struct vdisk_io *head, **tail;
@@ -188,6 +189,8 @@ struct vdisk {
     struct disk_hold hold;
     struct disk_worker *worker;
     struct track *track; /* NULL: it has no points (track.h); changed while nothing is in flight */
+    _Atomic(struct disk_dirty *) dirty; /* where changes are noted, or NULL; put and taken by whoever merges the disk */
+    struct vdisk *walked_by; /* of a parent that is written to: the top whose requests come down to it */
     pthread_mutex_t data_lock;
     uint64_t data_start, data_end; /* under data_lock: a run of the file seen to hold data (map.c) */
     char *temporary; /* a created disk's name until it is committed to file->path */

@@ -255,6 +255,8 @@ void engine_piece_done(struct vdisk_ring *ring, struct piece *piece, int error)
 
     if ((!error || MUTANT("publish-failed-write")) && piece->publish)
         top->format->publish(top, piece->offset, piece->length, piece->position);
+    if (piece->write)
+        engine_changed(top, piece->offset, piece->length);
     epoch_leave(&top->epoch, ring->slot, piece->parity);
     ring_piece_free(ring, piece);
     if (error && !io->engine.error)

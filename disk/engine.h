@@ -3,6 +3,8 @@
 #ifndef DISK_ENGINE_H
 #define DISK_ENGINE_H
 
+#include "dirty.h"
+#include "mutant.h"
 #include "ring.h"
 
 /* engine.c: the life of an io on its ring's thread. */
@@ -11,6 +13,15 @@ void engine_resume(struct vdisk_io *io);  /* a worker has answered */
 void engine_continue(struct vdisk_io *io); /* there are free pieces again */
 void engine_begin(struct vdisk_io *io);    /* its disk and ring are set, and it is lent to the ring */
 void engine_end(struct vdisk_io *io);      /* it is through: done is called by the next poll */
+
+/* The bytes of a range may be others now. */
+static inline void engine_changed(struct vdisk *disk, uint64_t offset, uint64_t length)
+{
+    struct disk_dirty *dirty = atomic_load(&disk->dirty);
+
+    if (dirty && !MUTANT("merge-change-not-noted"))
+        dirty_mark(dirty, offset, length);
+}
 
 /* port.c */
 void port_enter(struct vdisk_io *io); /* begins it, now or when the port goes on */

@@ -45,8 +45,11 @@ void epoch_leave(struct disk_epoch *epoch, unsigned slot, unsigned parity)
 
 void disk_grace(struct vdisk *disk)
 {
-    if (!MUTANT("grace-skipped"))
-        epoch_grace(&disk->epoch);
+    if (MUTANT("grace-skipped"))
+        return;
+    epoch_grace(&disk->epoch);
+    if (disk->walked_by)
+        epoch_grace(&disk->walked_by->epoch);
 }
 
 void epoch_grace(struct disk_epoch *epoch)

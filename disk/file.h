@@ -54,6 +54,8 @@ struct file {
 #define FILE_DIRECT 0x8u /* past the page cache */
 #define FILE_CLAIMED 0x10u /* this process has it open and has claimed it: whose locks are on it is not asked */
 
+#define FILE_PEEK 0x20u    /* reading, whoever writes to it meanwhile: no lock is taken or asked for */
+
 #define FILE_DIRECT_MAX 4096u /* no alignment that direct I/O asks for is larger */
 
 /* Opens and locks. dir_fd: AT_FDCWD, or a directory that the path may not leave (and then symbolic links may not
@@ -65,6 +67,12 @@ int file_open(int dir_fd, const char *path, unsigned flags, const struct vdisk_l
  * read, and back. Locks only (and file->writable); of views, those of the file beneath. */
 int file_claim(struct file *file);
 void file_yield(struct file *file);
+
+/* The same file opened once more, for writing; it has been claimed. */
+int file_reopen(struct file *file, struct file **fresh);
+
+/* Takes its name away, durably. A file that has lost it already is no error; another one that bears it stays: -ESTALE. */
+int file_remove(const struct file *file);
 
 /* Takes a file whose operations are given (tests, layers): fields ops, size and writable are the caller's to set. */
 void file_close(struct file *file); /* NULL is allowed */

@@ -8,9 +8,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -240,7 +242,7 @@ static int prepare(struct file *file, int dir_fd, unsigned flags)
     err = flags & FILE_DIRECT ? go_direct(file) : 0;
     if (err)
         return err;
-    err = lock_image(file->fd, flags & FILE_WRITE, !(flags & FILE_CLAIMED));
+    err = flags & FILE_PEEK ? 0 : lock_image(file->fd, flags & FILE_WRITE, !(flags & FILE_CLAIMED));
     if (err == -EBUSY || err == -EAGAIN || err == -EACCES)
         return file_error(file, "file", -EBUSY, "is in use: %s",
                           flags & FILE_WRITE ? "another process has it open" : "another process has it open for writing");
@@ -293,4 +295,56 @@ int file_open(int dir_fd, const char *path, unsigned flags, const struct vdisk_l
     }
     *file = f;
     return 0;
+}
+
+/* By its descriptor: it may have another name by now, and the process another directory. */
+int file_reopen(struct file *file, struct file **fresh)
+{
+    char link[40];
+    struct file *base = file, *f;
+    int err;
+
+    while (base->beneath)
+        base = base->beneath;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", base->fd);
+    err = file_open(AT_FDCWD, link, FILE_WRITE | FILE_CLAIMED | (base->direct_unit ? FILE_DIRECT : 0), NULL, &f);
+    if (err)
+        return file_error(file, "file", err, "cannot open for writing: %s", strerror(-err));
+    f->log = file->log;
+    free(f->path);
+    f->path = strdup(file->path);
+    if (!f->path || f->device != file->device || f->inode != file->inode) {
+        err = f->path ? -ESTALE : -ENOMEM;
+        file_close(f);
+        return file_error(file, "file", err, "cannot open for writing: %s", strerror(-err));
+    }
+    *fresh = f;
+    return 0;
+}
+
+static int sync_directory_of(const char *path)
+{
+    char *copy = strdup(path);
+    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, err = 0;
+
+    free(copy);
+    if (fd < 0)
+        return -errno;
+    if (fsync(fd) < 0 && errno != EINVAL)
+        err = -errno;
+    close(fd);
+    return err;
+}
+
+int file_remove(const struct file *file)
+{
+    struct stat st;
+
+    if (lstat(file->path, &st) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (st.st_dev != file->device || st.st_ino != file->inode)
+        return -ESTALE;
+    if (unlink(file->path) < 0)
+        return -errno;
+    return sync_directory_of(file->path);
 }

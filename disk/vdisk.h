@@ -242,6 +242,27 @@ struct vdisk_pause {
 int vdisk_snapshot(struct vdisk_port *port, const char *child, const struct vdisk_create_options *options,
                    struct vdisk_pause *pause);
 
+struct vdisk_merge_options {
+    const char *link;            /* the file of the chain that is merged; NULL: the top */
+    const char *into;            /* the file of the chain that all from link down to it go into; NULL: link's parent */
+    const char *const *children; /* files whose parent is link, NULL-terminated; beside it they are found; NULL: none */
+};
+
+struct vdisk_merge_result {
+    uint64_t bytes_moved;  /* written into the parents, or shared with them by the storage */
+    unsigned links;        /* merged, and their files removed */
+    struct vdisk_pause pause;
+};
+
+/* Puts what a link of the chain holds into its parent, of which no other child may be known. The chain shows the same
+ * before, meanwhile and afterwards, to others too, and after a power cut at any moment: then merge again. A link that is
+ * the parent of others becomes superfluous: they become children of its parent. A parent that is smaller is made larger.
+ * At last the link's file is removed, and if it was the top the port goes on in its parent. Bytes moved are the link's own.
+ * On failure, -ECANCELED included, the chain is as it was, but for what a power cut could have left too. Options, progress
+ * and result may be NULL. */
+int vdisk_merge(struct vdisk_port *port, const struct vdisk_merge_options *options,
+                const struct vdisk_progress *progress, struct vdisk_merge_result *result);
+
 /* Not on a port: the disk at child is not in use. Makes it record parent as its parent, whose path or name has changed.
  * Options (may be NULL): how the child is opened; of the parent its own chain. */
 #define VDISK_RELINK_FORCE 0x1u /* also a parent that is another disk than the child's: what the child shows is changed */

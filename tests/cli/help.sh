@@ -8,7 +8,7 @@ status 0 vdisk --help
 cp out overview
 status 0 vdisk --version
 grep -Eq '^vdisk [0-9]+\.[0-9]+\.[0-9]+$' out || fail "version: $(cat out)"
-for command in create info map convert compare check read write hash bench mount umount serve snapshot relink move point changes stats top; do
+for command in create info map convert compare check read write hash bench mount umount serve snapshot relink merge move point changes stats top; do
     grep -Eq "^  $command " overview || fail "$command is not in the overview"
     status 0 vdisk $command --help
     grep -q "^Usage: vdisk $command" out || fail "$command: no usage"

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Merging a link of a chain, the child, into its parent, while the chain is in use.
+ *
+ * Why a power cut at any moment leaves a chain that reads the same:
+ *
+ *     1. The child records that its parent is to be written (relink). A VHDX parent has another identity after its first
+ *        write; the child accepts both. A VHD's identity stays.
+ *     2. What the child holds is copied into its parent. The child holds it still and shadows it, so the copies show
+ *        nowhere, whole or half; the parent's other bytes are not touched. (A ZERO block of the child is zeros in the parent.)
+ *     3. Everything is durable in the parent: now the parent alone shows what both show together.
+ *     4. The child's own children record the parent as theirs, one after the other; by either name they show the same.
+ *     5. The child's file is removed, durably, before anybody writes to the parent: a child that still shadowed what
+ *        was written since would show older bytes.
+ *
+ * What others write to the child while it is copied is noted (dirty.h) and copied again, the last of it while the port is
+ * paused. To begin anew after any interruption is to copy anew. Nothing but 1 and 3 to 5 happens in a pause.
+ */
+#include "merge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "chain.h"
+#include "dirty.h"
+#include "mutant.h"
+#include "port.h"
+#include "resize.h"
+
+#define PIECE (UINT64_C(1) << 20)
+#define LAST_BYTES (UINT64_C(4) << 20) /* that are left for the pause, where the guest lets us */
+#define PASSES 8
+
+static bool cancelled(const struct merge *m)
+{
+    return m->progress && m->progress->cancel && *m->progress->cancel;
+}
+
+static void resume(struct merge *m)
+{
+    uint64_t nanoseconds = port_resume(m->port);
+
+    if (nanoseconds > m->result->pause.longest)
+        m->result->pause.longest = nanoseconds;
+}
+
+/* Puts fresh where old stands in the chain. Paused. */
+static void put(struct merge *m, struct vdisk *above, struct vdisk *old, struct vdisk *fresh)
+{
+    fresh->parent = old->parent;
+    if (above)
+        above->parent = fresh;
+    else
+        port_swap(m->port, fresh);
+    old->parent = NULL;
+}
+
+/* ---- Copying ---- */
+
+/* What the child alone holds of one range, as the file now is. */
+static int copy_range(struct merge *m, uint64_t offset, uint64_t length)
+{
+    while (length > 0) {
+        struct vdisk_extent extent;
+        int err = vdisk_map(m->child, offset, length, VDISK_MAP_ALONE, &extent);
+
+        if (err)
+            return err;
+        if (extent.length > PIECE && extent.kind == VDISK_EXTENT_DATA)
+            extent.length = PIECE;
+        if (extent.kind == VDISK_EXTENT_DATA) {
+            err = vdisk_transfer(m->child, m->ring, VDISK_READ, m->buffer, offset, extent.length);
+            if (!err)
+                err = vdisk_transfer(m->parent, m->ring, VDISK_WRITE, m->buffer, offset, extent.length);
+            m->result->bytes_moved += err ? 0 : extent.length;
+        } else if (extent.kind == VDISK_EXTENT_ZERO) {
+            err = vdisk_transfer(m->parent, m->ring, VDISK_ZERO, NULL, offset, extent.length);
+        }
+        if (err)
+            return err;
+        offset += extent.length;
+        length -= extent.length;
+    }
+    return 0;
+}
+
+/* What has changed since it was copied. */
+static int copy_changed(struct merge *m)
+{
+    uint64_t at = 0, length;
+    int err = 0;
+
+    while (!err && dirty_take(m->child->dirty, &at, &length, PIECE)) {
+        err = cancelled(m) ? -ECANCELED : copy_range(m, at, length);
+        at += length;
+    }
+    return err;
+}
+
+static int copy_all(struct merge *m)
+{
+    struct vdisk_copy_result moved = {0};
+    int err = vdisk_copy(m->child, m->parent, VDISK_COPY_ALONE, m->progress, &moved);
+
+    m->result->bytes_moved += moved.bytes_written + moved.bytes_shared;
+    for (int pass = 0; !err && pass < PASSES && dirty_bytes(m->child->dirty) > LAST_BYTES; pass++)
+        err = copy_changed(m);
+    return err ? err : vdisk_transfer(m->parent, m->ring, VDISK_FLUSH, NULL, 0, 0); /* the pause is shorter then */
+}
+
+/* ---- Before ---- */
+
+/* The same link open for writing, beside the one that is; it becomes the chain's in the next pause. */
+static int open_for_writing(struct vdisk *link, struct vdisk **fresh)
+{
+    struct file *file;
+    int err = file_claim(link->file);
+
+    if (err)
+        return disk_error(link, err, err == -EBUSY ? "is in use: somebody else has it open" : "cannot lock: %s",
+                          strerror(-err));
+    err = file_reopen(link->file, &file);
+    if (err)
+        goto yield;
+    err = link_open(file, link->format, link->alone, fresh);
+    if (!err)
+        return 0;
+    file_close(file);
+yield:
+    file_yield(link->file);
+    return err;
+}
+
+static int claim(struct vdisk *link, struct vdisk **fresh)
+{
+    *fresh = NULL;
+    return !link || link->writable ? 0 : open_for_writing(link, fresh);
+}
+
+static void install(struct merge *m, struct vdisk *above, struct vdisk **link, struct vdisk *fresh)
+{
+    if (!fresh)
+        return;
+    put(m, above, *link, fresh);
+    link_close(*link);
+    *link = fresh;
+}
+
+/* The parent's first write changes its identity: the child knows before. A larger size is such a write. A parent that
+ * cannot be read any more is taken out of the chain: what needs it fails. */
+static int announce(struct merge *m)
+{
+    struct disk_link link = {.parent = m->parent, .to_be_written = true};
+    struct vdisk *grown = m->parent;
+    int err = m->child->format->relink(m->child, &link);
+
+    if (err || m->parent->size >= m->child->size)
+        return err;
+    err = disk_resize(&grown, m->child->size);
+    m->parent = m->child->parent = link.parent = grown;
+    if (err && grown->size == 0) {
+        m->child->alone = true;
+        m->child->parent = NULL;
+        vdisk_close(grown);
+        m->parent = NULL;
+    }
+    return err ? err : m->child->format->relink(m->child, &link);
+}
+
+/* Opens what will be written, and replaces what was open for reading. */
+static int begin(struct merge *m)
+{
+    struct vdisk *parent, *child = NULL, *above = NULL;
+    int err = claim(m->parent, &parent);
+
+    if (!err)
+        err = claim(m->child, &child);
+    if (!err)
+        err = claim(m->above, &above);
+    if (err)
+        goto close_fresh;
+    m->above_frozen = above != NULL;
+    m->child_frozen = child != NULL;
+    port_pause(m->port);
+    install(m, m->higher, &m->above, above);
+    install(m, m->above, &m->child, child);
+    install(m, m->child, &m->parent, parent);
+    atomic_store(&m->child->dirty, m->dirty);
+    err = announce(m);
+    if (m->parent)
+        m->parent->walked_by = vdisk_port_disk(m->port);
+    resume(m);
+    return err;
+
+close_fresh:
+    if (child) {
+        link_close(child);
+        file_yield(m->child->file);
+    }
+    if (parent) {
+        link_close(parent);
+        file_yield(m->parent->file);
+    }
+    return err;
+}
+
+/* ---- After ---- */
+
+static int relink(struct merge *m, struct vdisk *grandchild)
+{
+    struct create_paths paths;
+    struct disk_link link = {.parent = m->parent};
+    int err = create_paths_make(grandchild->file->path, m->parent->file->path, &grandchild->log, &paths);
+
+    if (err)
+        return err;
+    link.relative = paths.relative;
+    link.absolute = paths.absolute;
+    err = grandchild->format->relink(grandchild, &link);
+    create_paths_free(&paths);
+    return err;
+}
+
+static int relink_children(struct merge *m)
+{
+    int err = m->above && !MUTANT("merge-child-not-relinked") ? relink(m, m->above) : 0;
+
+    for (size_t i = 0; i < m->children && !err; i++)
+        err = relink(m, m->child_of[i]);
+    return err;
+}
+
+/* The last bytes, and the change to the parent. Paused. */
+static int change_over(struct merge *m)
+{
+    bool stays_writable = !m->above && !m->child_frozen;
+    int err = copy_changed(m);
+
+    if (!err && !MUTANT("merge-not-durable"))
+        err = m->parent->format->settle ? m->parent->format->settle(m->parent)
+                                        : m->parent->format->sync(m->parent);
+    if (!err)
+        err = relink_children(m);
+    if (!err && !MUTANT("merge-child-stays"))
+        err = file_remove(m->child->file);
+    if (err == -ESTALE && (m->above || m->children)) /* it is nobody's parent any more */
+        err = 0;
+    if (err == -ECANCELED)
+        return err;
+    if (err)
+        return disk_error(m->child, err, "cannot be merged into %s: %s", m->parent->file->path, strerror(-err));
+    if (m->above)
+        m->above->parent = m->parent;
+    else
+        port_swap(m->port, m->parent);
+    m->child->parent = NULL;
+    return stays_writable ? 0 : disk_freeze(m->parent);
+}
+
+/* What was opened for writing only for this is read-only again. Paused. */
+static int restore(struct merge *m, bool merged)
+{
+    int err = 0, each;
+
+    atomic_store(&m->child->dirty, NULL);
+    if (m->parent)
+        m->parent->walked_by = NULL;
+    if (m->parent && !merged)
+        err = disk_freeze(m->parent);
+    if (!merged && m->child_frozen) {
+        each = disk_freeze(m->child);
+        err = err ? err : each;
+    }
+    if (m->above_frozen) {
+        each = disk_freeze(m->above);
+        err = err ? err : each;
+    }
+    return err;
+}
+
+static int run(struct merge *m)
+{
+    int err = begin(m), restored;
+    bool merged = false;
+
+    if (err && !m->child->dirty)
+        return err; /* nothing was replaced */
+    if (!err)
+        err = copy_all(m);
+    port_pause(m->port);
+    if (!err) {
+        err = change_over(m);
+        merged = !m->child->parent;
+    }
+    restored = restore(m, merged);
+    resume(m);
+    if (merged) {
+        link_close(m->child);
+        m->result->links++;
+    }
+    return err ? err : restored;
+}
+
+/* ---- One merge ---- */
+
+static int open_workspace(struct merge *m)
+{
+    int err = dirty_open(m->child, &m->dirty);
+
+    m->buffer = aligned_alloc(4096, PIECE);
+    if (!err)
+        err = m->buffer ? vdisk_ring_open(1, VDISK_BACKEND_AUTO, &m->ring) : -ENOMEM;
+    return err;
+}
+
+static void close_workspace(struct merge *m)
+{
+    vdisk_ring_close(m->ring);
+    free(m->buffer);
+    free(m->dirty);
+}
+
+int merge_one(struct merge *m)
+{
+    int err;
+
+    if (m->parent->size > m->child->size)
+        return disk_error(m->child, -EINVAL,
+                          "has %llu bytes, its parent %s %llu: the disk would become larger; give both one size first",
+                          (unsigned long long)m->child->size, m->parent->file->path,
+                          (unsigned long long)m->parent->size);
+    err = open_workspace(m);
+    if (!err)
+        err = run(m);
+    close_workspace(m);
+    return err;
+}
