@@ -57,7 +57,11 @@ void content_fill(const struct content *content, void *buffer, uint64_t sector, 
 }
 
 /* 0: each word is the one before plus step. Four at a time: much of a test's time is spent here. */
-static uint64_t differs(const uint64_t *word, size_t words, uint64_t step)
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__clang__)
+__attribute__((target_clones("avx2", "default"), noinline))
+#endif
+static uint64_t
+differs(const uint64_t *word, size_t words, uint64_t step)
 {
     typedef uint64_t four __attribute__((vector_size(32), aligned(8)));
     four want = {word[0], word[0] + step, word[0] + 2 * step, word[0] + 3 * step}, differ = {0};

@@ -31,6 +31,7 @@ struct run {
     unsigned samples; /* still to be shown to other readers */
     bool closed;      /* the cut is behind the end of a session */
     bool damaged;     /* before the session, and mended by its first write only */
+    uint32_t *pinned; /* what was read before the recovery that is cut; NULL: none is */
     char dir[TEST_PATH];
 };
 
@@ -141,13 +142,30 @@ static void expect_clean(struct run *run, struct storage *state)
 static void explore_recovery(struct run *run, struct storage *state, uint64_t oracle_time, unsigned depth)
 {
     struct storage_op *ops;
-    size_t count = storage_ops(state, &ops);
+    size_t count = storage_ops(state, &ops), bytes = guest_touched(run->rig.guest) * sizeof(uint32_t);
+    uint32_t *outer = run->pinned;
 
+    run->pinned = malloc(bytes + 1);
+    test_true(run->pinned);
+    memcpy(run->pinned, run->rig.values[0], bytes);
     for (size_t i = 0; i < count; i++)
         if (ops[i].kind == STORAGE_SYNC)
             explore(run, state, ops[i].end - 1, oracle_time, depth + 1, 6);
     if (count > 0)
         explore(run, state, storage_clock(), oracle_time, depth + 1, 6);
+    free(run->pinned);
+    run->pinned = outer;
+}
+
+/* A recovery that is cut changes nothing that could be read before it. */
+static void expect_pinned(struct run *run)
+{
+    struct rig *rig = &run->rig;
+
+    for (size_t i = 0; run->pinned && i < guest_touched(rig->guest); i++)
+        if (rig->values[0][i] != run->pinned[i])
+            test_fail("%s: value %zu changed from %#x to %#x by a recovery that was cut", rig->where, i,
+                      run->pinned[i], rig->values[0][i]);
 }
 
 /* One state: opens it in every way and asks the oracle. Takes the storage. */
@@ -167,6 +185,7 @@ static void verify(struct run *run, struct storage *state, uint64_t oracle_time,
     rig_shut(rig, disk);
     if (!guest_possible(rig->guest, rig->values[0], oracle_time, why))
         test_fail("%s: %s", rig->where, why);
+    expect_pinned(run);
     if (sample)
         show(run, state, true, rig->values[0]);
     if (nested)
