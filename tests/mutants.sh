@@ -30,7 +30,10 @@ codes() { # PREFIX FUNCTION FILE...
 }
 
 names() {
-    grep -rhoE 'MUTANT\("[^"]+"\)' --include='*.c' disk vhd vhdx lib vmm | cut -d'"' -f2 | sort -u
+    local folders
+    folders=$(find . -mindepth 1 -maxdepth 1 -type d ! -name '.*' ! -name build ! -name tests)
+    # shellcheck disable=SC2086
+    grep -rhoE 'MUTANT\("[^"]+"\)' --include='*.c' $folders | cut -d'"' -f2 | sort -u
     codes vhdx vhdx_fault vhdx/*.c
     codes vhd vhd_refuse vhd/*.c
     codes vhd-check check_tell vhd/check*.c
@@ -48,7 +51,7 @@ random() { # for each seed
 }
 of_kind() { # PATTERN
     local file
-    for file in tests/unit/*.c tests/hostile/*.c tests/cli/*.sh tests/interop/*.sh; do
+    for file in tests/*/*.c tests/*/*.sh; do
         [[ $file =~ $1 ]] || continue
         case $file in
         *.c) file=${file%.c} && echo "${file#tests/} $BUILD/$file" ;;
@@ -65,6 +68,7 @@ tests_for() { # NAME
             echo "resize env CRASH_PROCESSES=1 $BUILD/tests/crash/resize"
             of_kind 'hostile/vhd'
             ;;
+        range-* | nbd-*) of_kind 'export/(nbd-)?parts' ;;
         repair-*) of_kind 'cli/check-repair|hostile/vhd' && echo "repair env CRASH_PROCESSES=1 $BUILD/tests/crash/repair" ;;
         queue-*) of_kind 'unit/virtqueue' ;;
         parent-* | chain-*) of_kind 'cli/(parent|chain)' && of_kind 'hostile/chain' ;;
