@@ -26,6 +26,57 @@ static void completed(struct loop_source *source, uint32_t events)
     (void)events;
 }
 
+/* ---- What is delayed ---- */
+
+static void timer_set(struct io_thread *io)
+{
+    uint64_t now = throttle_now();
+
+    if (io->delayed)
+        loop_timer_set(&io->timer, io->delayed->start > now ? io->delayed->start - now : 1, 0);
+}
+
+static void timer_ready(struct loop_source *source, uint32_t events)
+{
+    struct io_thread *io = source->owner;
+    uint64_t now = throttle_now();
+
+    (void)events;
+    loop_timer_clear(source);
+    while (io->delayed && io->delayed->start <= now) {
+        struct io_delayed *delayed = io_thread_undelay(io);
+
+        delayed->begin(delayed);
+    }
+    timer_set(io);
+    if (io->polled)
+        io->polled(io->owner);
+}
+
+void io_thread_delay(struct io_thread *io, struct io_delayed *delayed, uint64_t start)
+{
+    struct io_delayed **link = &io->delayed;
+
+    while (*link && (*link)->start <= start)
+        link = &(*link)->next;
+    delayed->start = start;
+    delayed->next = *link;
+    *link = delayed;
+    if (io->delayed == delayed)
+        timer_set(io);
+}
+
+struct io_delayed *io_thread_undelay(struct io_thread *io)
+{
+    struct io_delayed *delayed = io->delayed;
+
+    if (delayed)
+        io->delayed = delayed->next;
+    return delayed;
+}
+
+/* ---- The thread ---- */
+
 static void begin(void *owner)
 {
     struct io_thread *io = owner;
@@ -35,6 +86,8 @@ static void begin(void *owner)
         return;
     io->completed = (struct loop_source){vdisk_ring_fd(io->ring), completed, io};
     io->error = loop_add(&io->thread.loop, &io->completed, EPOLLIN);
+    if (io->error == 0)
+        io->error = loop_add(&io->thread.loop, &io->timer, EPOLLIN);
     if (io->error) {
         vdisk_ring_close(io->ring);
         return;
@@ -50,19 +103,30 @@ int io_thread_open(struct io_thread *io, const char *name, void (*polled)(void *
     memset(io, 0, sizeof(*io));
     io->polled = polled;
     io->owner = owner;
-    err = loop_thread_open(&io->thread, name, NULL, NULL);
-    if (err)
+    err = loop_timer_open(&io->timer, timer_ready, io);
+    if (err < 0)
         return err;
+    err = loop_thread_open(&io->thread, name, NULL, NULL);
+    if (err < 0)
+        goto close_timer;
     io_thread_call(io, begin, io);
-    if (io->error)
-        loop_thread_close(&io->thread);
-    return io->error;
+    err = io->error;
+    if (err < 0)
+        goto close_thread;
+    return 0;
+
+close_thread:
+    loop_thread_close(&io->thread);
+close_timer:
+    loop_timer_close(&io->timer);
+    return err;
 }
 
 void io_thread_close(struct io_thread *io)
 {
     loop_thread_close(&io->thread);
     vdisk_ring_close(io->ring);
+    loop_timer_close(&io->timer);
 }
 
 /* ---- Limits ---- */
@@ -86,10 +150,13 @@ static uint64_t take(_Atomic uint64_t *next, uint64_t now, uint64_t cost)
     return start;
 }
 
-uint64_t throttle_take(struct throttle *throttle, uint64_t now, uint64_t bytes)
+uint64_t throttle_take(struct throttle *throttle, uint64_t bytes)
 {
-    uint64_t start = 0, other;
+    uint64_t start = 0, other, now;
 
+    if (throttle->iops == 0 && throttle->bytes_per_second == 0)
+        return 0;
+    now = throttle_now();
     if (throttle->iops)
         start = take(&throttle->iops_next, now, SECOND / throttle->iops);
     if (throttle->bytes_per_second && bytes) {

@@ -10,6 +10,13 @@
 #include "disk/vdisk.h"
 #include "loop.h"
 
+/* A request that waits until the disk may go on. */
+struct io_delayed {
+    struct io_delayed *next;
+    uint64_t start;
+    void (*begin)(struct io_delayed *delayed);
+};
+
 struct io_thread {
     struct loop_thread thread;
     struct vdisk_ring *ring;
@@ -18,6 +25,8 @@ struct io_thread {
     struct loop_hook hook;
     void (*polled)(void *owner); /* after io has completed: what was pushed is to be signalled; may be NULL */
     void *owner;
+    struct loop_source timer;   /* for the first that is delayed */
+    struct io_delayed *delayed; /* by start */
 };
 
 /* The ring is polled whenever the loop is about to wait. */
@@ -30,6 +39,10 @@ static inline void io_thread_call(struct io_thread *io, void (*function)(void *o
     loop_call(&io->thread.loop, function, owner);
 }
 
+/* On the thread: begin is called at start; and takes one back before that, or NULL: there is none. */
+void io_thread_delay(struct io_thread *io, struct io_delayed *delayed, uint64_t start);
+struct io_delayed *io_thread_undelay(struct io_thread *io);
+
 /* ---- Limits, shared by all queues of a disk; any thread, no lock ---- */
 
 struct throttle {
@@ -41,6 +54,6 @@ uint64_t throttle_now(void);
 
 /* When a request of so many bytes that comes now may begin; 0: at once. Times never go back. What was not used is saved
  * for a tenth of a second. */
-uint64_t throttle_take(struct throttle *throttle, uint64_t now, uint64_t bytes);
+uint64_t throttle_take(struct throttle *throttle, uint64_t bytes);
 
 #endif

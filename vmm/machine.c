@@ -156,12 +156,16 @@ static int disks_open(struct machine *machine)
 {
     for (unsigned i = 0; i < machine->options->disk_count; i++) {
         const struct machine_disk *disk = &machine->options->disk[i];
-        int err = disk->bus == MACHINE_VIRTIO ? virtio_blk_open(machine, disk, i) : missing(machine, "this kind of disk");
+        int err = 0;
 
+        if (disk->bus == MACHINE_VIRTIO)
+            err = virtio_blk_open(machine, disk, i);
+        else if (disk->bus == MACHINE_IDE)
+            err = missing(machine, "IDE");
         if (err < 0)
             return err;
     }
-    return 0;
+    return virtio_scsi_open(machine);
 }
 
 static int nics_open(struct machine *machine)

@@ -42,11 +42,11 @@ _Static_assert(sizeof(struct blk_range) == 16, "[VIRTIO] 5.2.6");
 struct request {
     struct vdisk_io io; /* first: done finds the request by it */
     struct blk_queue *queue;
-    struct request *next; /* free, or delayed */
+    struct request *next; /* free */
+    struct io_delayed delayed;
     struct virtio_chain chain;
     uint8_t *status;
     size_t written; /* of the writable list, if it succeeds */
-    uint64_t start; /* delayed: until when */
     unsigned range, range_count;
     struct blk_range ranges[RANGES];
     struct iovec iov[SEGMENTS + 2];
@@ -57,9 +57,7 @@ struct blk_queue {
     struct virtio_queue *virtio;
     struct io_thread io;
     struct request *requests, *free;
-    struct request *delayed, *delayed_last;
     unsigned flying;
-    struct loop_source timer; /* for the first that is delayed */
 };
 
 struct blk {
@@ -117,54 +115,22 @@ static void done(struct vdisk_io *io, int error)
 
 /* ---- Beginnings ---- */
 
-static void delay(struct request *request, uint64_t start, uint64_t now)
+static void delayed_begin(struct io_delayed *delayed)
 {
-    struct blk_queue *queue = request->queue;
-
-    request->start = start;
-    request->next = NULL;
-    if (queue->delayed) {
-        queue->delayed_last->next = request;
-    } else {
-        queue->delayed = request;
-        loop_timer_set(&queue->timer, start - now, 0);
-    }
-    queue->delayed_last = request;
+    submit((struct request *)((char *)delayed - offsetof(struct request, delayed)));
 }
 
 static void begin(struct request *request, uint64_t bytes)
 {
-    struct throttle *throttle = &request->queue->blk->throttle;
-    uint64_t now, start;
+    uint64_t start = throttle_take(&request->queue->blk->throttle, bytes);
 
     request->queue->flying++;
-    if (throttle->iops == 0 && throttle->bytes_per_second == 0) {
+    if (start == 0) {
         submit(request);
         return;
     }
-    now = throttle_now();
-    start = throttle_take(throttle, now, bytes);
-    if (start)
-        delay(request, start, now);
-    else
-        submit(request);
-}
-
-static void timer_ready(struct loop_source *source, uint32_t events)
-{
-    struct blk_queue *queue = source->owner;
-    uint64_t now = throttle_now();
-
-    (void)events;
-    loop_timer_clear(source);
-    while (queue->delayed && queue->delayed->start <= now) {
-        struct request *request = queue->delayed;
-
-        queue->delayed = request->next;
-        submit(request);
-    }
-    if (queue->delayed)
-        loop_timer_set(&queue->timer, queue->delayed->start - now, 0);
+    request->delayed.begin = delayed_begin;
+    io_thread_delay(&request->queue->io, &request->delayed, start);
 }
 
 /* All of them have been checked. */
@@ -360,12 +326,11 @@ static void config_written(struct virtio_device *device, unsigned offset, unsign
 static void drain(void *owner)
 {
     struct blk_queue *queue = owner;
+    struct io_delayed *delayed;
 
-    loop_timer_set(&queue->timer, 0, 0);
-    while (queue->delayed) {
-        struct request *request = queue->delayed;
+    while ((delayed = io_thread_undelay(&queue->io))) {
+        struct request *request = (struct request *)((char *)delayed - offsetof(struct request, delayed));
 
-        queue->delayed = request->next;
         request->next = queue->free;
         queue->free = request;
         queue->flying--;
@@ -426,23 +391,9 @@ static int queue_open(struct blk *blk, unsigned index)
         queue->free = &queue->requests[i];
     }
     snprintf(name, sizeof(name), "blk%u.%u", blk->index % 100, index % 100);
-    err = loop_timer_open(&queue->timer, timer_ready, queue);
-    if (err < 0)
-        goto free_requests;
     err = io_thread_open(&queue->io, name, polled, queue);
     if (err < 0)
-        goto close_timer;
-    err = loop_add(&queue->io.thread.loop, &queue->timer, EPOLLIN);
-    if (err < 0)
-        goto close_thread;
-    return 0;
-
-close_thread:
-    io_thread_close(&queue->io);
-close_timer:
-    loop_timer_close(&queue->timer);
-free_requests:
-    free(queue->requests);
+        free(queue->requests);
     return err;
 }
 
@@ -450,7 +401,6 @@ static void queues_close(struct blk *blk)
 {
     for (unsigned i = 0; i < blk->queue_count; i++) {
         io_thread_close(&blk->queue[i].io);
-        loop_timer_close(&blk->queue[i].timer);
         free(blk->queue[i].requests);
     }
 }

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * virtio-scsi ([VIRTIO] 5.6): one controller, one target, a LUN for each disk; the commands are scsi/'s.
+ *
+ * Each request queue has an I/O thread with a ring and a lane. The control and event queues are on the first of them. A
+ * task management function answers when nothing is in flight any more: whatever it was to abort has been completed.
+ */
+#include <errno.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_scsi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices.h"
+#include "disk/endian.h"
+#include "io_thread.h"
+#include "scsi/scsi.h"
+#include "storage.h"
+
+#define SEGMENTS 126u
+#define CONTROL 0u
+#define EVENT 1u
+#define FIRST 2u /* request queue */
+#define QUEUES 4u
+#define CDB_ROOM 32u
+#define SENSE_ROOM 96u
+#define SIZES_OFFSET offsetof(struct virtio_scsi_config, sense_size) /* and cdb_size: the driver's to choose */
+
+struct cmd_header {
+    uint8_t lun[8];
+    struct le64 tag;
+    uint8_t attribute, priority, crn;
+};
+_Static_assert(sizeof(struct cmd_header) == 19, "[VIRTIO] 5.6.6.1");
+
+struct cmd_response {
+    struct le32 sense_length, residual;
+    struct le16 status_qualifier;
+    uint8_t status, response;
+    uint8_t sense[SENSE_ROOM];
+};
+_Static_assert(sizeof(struct cmd_response) == 12 + SENSE_ROOM, "[VIRTIO] 5.6.6.1");
+
+struct control_request {
+    struct le32 type, subtype;
+    uint8_t lun[8];
+    struct le64 tag;
+};
+_Static_assert(sizeof(struct control_request) == 24, "[VIRTIO] 5.6.6.2");
+
+struct request {
+    struct scsi_command command; /* first: done finds the request by it */
+    struct scsi_queue_io *queue;
+    struct request *next; /* free */
+    struct io_delayed delayed;
+    struct virtio_chain chain;
+    struct iovec response[SEGMENTS + 2]; /* where it goes: the head of the writable list, before that is cut */
+    unsigned response_count;
+    struct iovec iov[SEGMENTS + 2];
+};
+
+struct scsi_queue_io {
+    struct hba *hba;
+    struct virtio_queue *virtio;
+    struct io_thread io;
+    struct scsi_lane lane;
+    struct request *requests, *free;
+    unsigned flying;
+};
+
+struct hba {
+    struct virtio_device device; /* first */
+    struct machine_part part;
+    struct virtio_scsi_config config;
+    uint32_t sense_size, cdb_size; /* of the driver, from activation on */
+    struct scsi_target target;
+    struct scsi_nexus nexus;
+    struct hba_disk {
+        struct scsi_unit *unit;
+        struct throttle throttle;
+    } disk[MACHINE_DISKS_MAX];
+    unsigned disk_count, queue_count;
+    struct scsi_queue_io queue[VIRTIO_QUEUES_MAX - FIRST];
+};
+
+/* ---- Commands ---- */
+
+static void request_free(struct request *request)
+{
+    request->next = request->queue->free;
+    request->queue->free = request;
+}
+
+/* moved bytes behind the answer: push marks what it is told of the list that is left, which is not less than they are.
+ */
+static void respond(struct request *request, const struct cmd_response *response, size_t moved)
+{
+    struct virtio_queue *virtio = request->queue->virtio;
+    size_t room = 12 + request->queue->hba->sense_size;
+
+    iov_write(request->response, request->response_count, 0, response, room);
+    for (unsigned i = 0; i < request->response_count; i++)
+        memory_mark(virtio->device->memory, request->response[i].iov_base, request->response[i].iov_len);
+    virtio_queue_push(virtio, &request->chain, room + moved);
+    request_free(request);
+}
+
+static void command_done(struct scsi_command *command)
+{
+    struct request *request = (struct request *)command;
+    struct cmd_response response = {.status = command->status};
+    size_t buffer = command->in_length + command->out_length;
+
+    request->queue->flying--;
+    response.sense_length = le32_of(command->sense_length);
+    memcpy(response.sense, command->sense, command->sense_length);
+    response.residual = le32_of((uint32_t)(buffer - command->moved));
+    if (command->status == SCSI_GOOD && command->wanted > buffer)
+        response.response = VIRTIO_SCSI_S_OVERRUN;
+    respond(request, &response, command->in_length > 0 ? command->moved : 0);
+}
+
+static void delayed_begin(struct io_delayed *delayed)
+{
+    struct request *request = (struct request *)((char *)delayed - offsetof(struct request, delayed));
+
+    scsi_submit(&request->queue->lane, &request->command);
+}
+
+static void command_begin(struct request *request)
+{
+    struct hba *hba = request->queue->hba;
+    struct scsi_command *command = &request->command;
+    uint64_t start = 0;
+
+    request->queue->flying++;
+    if (command->lun < hba->disk_count)
+        start = throttle_take(&hba->disk[command->lun].throttle, command->in_length + command->out_length);
+    if (start == 0) {
+        scsi_submit(&request->queue->lane, command);
+        return;
+    }
+    request->delayed.begin = delayed_begin;
+    io_thread_delay(&request->queue->io, &request->delayed, start);
+}
+
+/* [VIRTIO] 5.6.6.1: 1, the target, and a LUN as SAM has it. False: not our target. */
+static bool lun_decode(const uint8_t lun[8], unsigned *number)
+{
+    const uint8_t inner[8] = {lun[2], lun[3], lun[4], lun[5], lun[6], lun[7]};
+
+    *number = scsi_lun_decode(inner);
+    return lun[0] == 1 && lun[1] == 0;
+}
+
+/* The answer's room is taken from the head of the writable list. False: there is none. */
+static bool response_take(struct request *request, size_t room)
+{
+    struct virtio_chain *chain = &request->chain;
+
+    if (chain->writable_length < room)
+        return false;
+    memcpy(request->response, chain->writable, chain->writable_count * sizeof(struct iovec));
+    request->response_count = iov_cut(request->response, chain->writable_count, 0, room);
+    chain->writable_length -= room;
+    chain->writable_count = iov_cut(chain->writable, chain->writable_count, room, chain->writable_length);
+    return true;
+}
+
+/* Nothing but the CDB, the LUN and the buffers is made use of. */
+static bool start(struct request *request)
+{
+    struct hba *hba = request->queue->hba;
+    struct virtio_chain *chain = &request->chain;
+    struct scsi_command *command = &request->command;
+    struct cmd_header header;
+    struct cmd_response response = {.response = VIRTIO_SCSI_S_BAD_TARGET};
+    size_t head = sizeof(header) + hba->cdb_size;
+
+    if (!response_take(request, 12 + hba->sense_size) || chain->readable_length < head)
+        return false;
+    iov_read(chain->readable, chain->readable_count, 0, &header, sizeof(header));
+    memset(command, 0, offsetof(struct scsi_command, run));
+    iov_read(chain->readable, chain->readable_count, sizeof(header), command->cdb,
+             hba->cdb_size < SCSI_CDB ? hba->cdb_size : SCSI_CDB);
+    command->cdb_length = hba->cdb_size;
+    chain->readable_length -= head;
+    chain->readable_count = iov_cut(chain->readable, chain->readable_count, head, chain->readable_length);
+    command->nexus = &hba->nexus;
+    command->out = chain->readable;
+    command->out_count = chain->readable_count;
+    command->out_length = chain->readable_length;
+    command->in = chain->writable;
+    command->in_count = chain->writable_count;
+    command->in_length = chain->writable_length;
+    command->done = command_done;
+    if (!lun_decode(header.lun, &command->lun)) {
+        respond(request, &response, 0);
+        return true;
+    }
+    if (command->in_length > 0 && command->out_length > 0) { /* [VIRTIO] 5.6.3: not without VIRTIO_SCSI_F_INOUT */
+        response.response = VIRTIO_SCSI_S_FAILURE;
+        respond(request, &response, 0);
+        return true;
+    }
+    command_begin(request);
+    return true;
+}
+
+static void commands_kick(struct scsi_queue_io *queue)
+{
+    struct virtio_queue *virtio = queue->virtio;
+
+    do {
+        virtio_queue_listen(virtio, false);
+        while (queue->free) {
+            struct request *request = queue->free;
+
+            request->chain = (struct virtio_chain){.iov = request->iov, .iov_max = SEGMENTS + 2};
+            if (virtio_queue_pop(virtio, &request->chain) != 1)
+                break;
+            queue->free = request->next;
+            if (start(request))
+                continue;
+            request_free(request);
+            virtio_queue_break(virtio, "a request that is too short");
+        }
+    } while (virtio_queue_listen(virtio, true));
+    virtio_queue_signal(virtio);
+}
+
+/* ---- Waiting ---- */
+
+/* On the queue's thread: what is delayed begins now, and all that is in flight ends. */
+static void drain(void *owner)
+{
+    struct scsi_queue_io *queue = owner;
+    struct io_delayed *delayed;
+
+    while ((delayed = io_thread_undelay(&queue->io)))
+        delayed->begin(delayed);
+    while (queue->flying > 0)
+        vdisk_ring_poll(queue->io.ring, true);
+    virtio_queue_signal(queue->virtio);
+}
+
+static void forget(void *owner)
+{
+    struct scsi_queue_io *queue = owner;
+    struct io_delayed *delayed;
+
+    while ((delayed = io_thread_undelay(&queue->io))) {
+        request_free((struct request *)((char *)delayed - offsetof(struct request, delayed)));
+        queue->flying--;
+    }
+    drain(queue);
+}
+
+/* ---- Control ---- */
+
+/* On the first thread, which drains itself before it waits for the others. */
+static void drain_all(struct hba *hba)
+{
+    drain(&hba->queue[0]);
+    for (unsigned i = 1; i < hba->queue_count; i++)
+        io_thread_call(&hba->queue[i].io, drain, &hba->queue[i]);
+}
+
+static uint8_t manage(struct hba *hba, const struct control_request *control)
+{
+    unsigned lun;
+
+    if (!lun_decode(control->lun, &lun))
+        return VIRTIO_SCSI_S_BAD_TARGET;
+    if (le32_get(control->subtype) != VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET && lun >= hba->disk_count)
+        return VIRTIO_SCSI_S_INCORRECT_LUN;
+    switch (le32_get(control->subtype)) {
+    case VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET:
+        drain_all(hba);
+        scsi_target_reset(&hba->target, lun);
+        return VIRTIO_SCSI_S_OK;
+    case VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET:
+        drain_all(hba);
+        scsi_target_reset(&hba->target, SCSI_LUNS);
+        return VIRTIO_SCSI_S_OK;
+    case VIRTIO_SCSI_T_TMF_ABORT_TASK:
+    case VIRTIO_SCSI_T_TMF_ABORT_TASK_SET:
+    case VIRTIO_SCSI_T_TMF_CLEAR_TASK_SET:
+    case VIRTIO_SCSI_T_TMF_QUERY_TASK:
+    case VIRTIO_SCSI_T_TMF_QUERY_TASK_SET:
+        drain_all(hba);
+        return VIRTIO_SCSI_S_OK;
+    default:
+        return VIRTIO_SCSI_S_FUNCTION_REJECTED;
+    }
+}
+
+/* How much of an answer there is; 0: no room for it, or nothing that could be answered. */
+static size_t control_answer(struct hba *hba, const struct virtio_chain *chain)
+{
+    struct control_request control = {.type = le32_of(UINT32_MAX)};
+    struct virtio_scsi_ctrl_an_resp none = {.response = VIRTIO_SCSI_S_OK};
+    size_t got = iov_read(chain->readable, chain->readable_count, 0, &control, sizeof(control));
+    uint8_t response;
+
+    switch (got >= sizeof(control.type) ? le32_get(control.type) : UINT32_MAX) {
+    case VIRTIO_SCSI_T_TMF:
+        if (got < sizeof(control) || chain->writable_length < 1)
+            return 0;
+        response = manage(hba, &control);
+        return iov_write(chain->writable, chain->writable_count, 0, &response, 1);
+    case VIRTIO_SCSI_T_AN_QUERY:
+    case VIRTIO_SCSI_T_AN_SUBSCRIBE: /* no event of these is ever sent */
+        if (got < 20 || chain->writable_length < sizeof(none))
+            return 0;
+        return iov_write(chain->writable, chain->writable_count, 0, &none, sizeof(none));
+    default:
+        return 0;
+    }
+}
+
+static void control_kick(struct hba *hba, struct virtio_queue *virtio)
+{
+    struct iovec iov[8];
+    struct virtio_chain chain = {.iov = iov, .iov_max = 8};
+
+    do {
+        virtio_queue_listen(virtio, false);
+        while (virtio_queue_pop(virtio, &chain) == 1) {
+            size_t written = control_answer(hba, &chain);
+
+            if (written == 0)
+                virtio_queue_break(virtio, "a control request that is too short or unknown");
+            else
+                virtio_queue_push(virtio, &chain, written);
+        }
+    } while (virtio_queue_listen(virtio, true));
+    virtio_queue_signal(virtio);
+}
+
+/* The buffers of the event queue stay where they are until there is an event. */
+static void kick(struct virtio_queue *virtio)
+{
+    struct hba *hba = (struct hba *)virtio->device;
+
+    if (virtio->index == CONTROL)
+        control_kick(hba, virtio);
+    else if (virtio->index >= FIRST)
+        commands_kick(&hba->queue[virtio->index - FIRST]);
+}
+
+/* ---- The device ---- */
+
+static void sizes_check(struct hba *hba)
+{
+    if (hba->config.sense_size > SENSE_ROOM)
+        hba->config.sense_size = SENSE_ROOM;
+    if (hba->config.cdb_size > CDB_ROOM)
+        hba->config.cdb_size = CDB_ROOM;
+}
+
+static void config_written(struct virtio_device *device, unsigned offset, unsigned length)
+{
+    (void)offset;
+    (void)length;
+    sizes_check((struct hba *)device);
+}
+
+static void activate(struct virtio_device *device)
+{
+    struct hba *hba = (struct hba *)device;
+
+    hba->sense_size = hba->config.sense_size;
+    hba->cdb_size = hba->config.cdb_size;
+}
+
+static void reset(struct virtio_device *device)
+{
+    struct hba *hba = (struct hba *)device;
+
+    for (unsigned i = 0; i < hba->queue_count; i++)
+        io_thread_call(&hba->queue[i].io, forget, &hba->queue[i]);
+    scsi_target_reset(&hba->target, SCSI_LUNS);
+    hba->config.sense_size = SENSE_ROOM;
+    hba->config.cdb_size = CDB_ROOM;
+}
+
+static const struct virtio_ops ops = {
+    .kick = kick,
+    .activate = activate,
+    .reset = reset,
+    .config_written = config_written,
+};
+
+static void polled(void *owner)
+{
+    struct scsi_queue_io *queue = owner;
+
+    virtio_queue_signal(queue->virtio);
+}
+
+static int queue_open(struct hba *hba, unsigned index)
+{
+    struct scsi_queue_io *queue = &hba->queue[index];
+    char name[16];
+    int err;
+
+    queue->hba = hba;
+    queue->virtio = &hba->device.queue[FIRST + index];
+    queue->requests = calloc(VIRTIO_QUEUE_SIZE, sizeof(*queue->requests));
+    if (!queue->requests)
+        return -ENOMEM;
+    for (unsigned i = VIRTIO_QUEUE_SIZE; i-- > 0;) {
+        queue->requests[i].queue = queue;
+        request_free(&queue->requests[i]);
+    }
+    snprintf(name, sizeof(name), "scsi.%u", index % 100);
+    err = io_thread_open(&queue->io, name, polled, queue);
+    if (err < 0)
+        goto free_requests;
+    err = scsi_lane_open(&queue->lane, queue->io.ring);
+    if (err < 0)
+        goto close_thread;
+    return 0;
+
+close_thread:
+    io_thread_close(&queue->io);
+free_requests:
+    free(queue->requests);
+    return err;
+}
+
+static int unit_open(struct hba *hba, const struct machine_disk *disk, unsigned lun)
+{
+    struct hba_disk *mine = &hba->disk[lun];
+    struct scsi_unit_options options = {.readonly = disk->readonly};
+    int err;
+
+    if (disk->serial[0])
+        memcpy(options.serial, disk->serial, sizeof(disk->serial));
+    else
+        snprintf(options.serial, sizeof(options.serial), "scsi%u", lun);
+    mine->throttle.iops = disk->iops;
+    mine->throttle.bytes_per_second = disk->bytes_per_second;
+    err = scsi_unit_open(disk->port, &options, &mine->unit);
+    if (err == 0) {
+        hba->disk_count++;
+        scsi_target_add(&hba->target, lun, mine->unit);
+    }
+    return err;
+}
+
+/* Whatever was opened of it. */
+static void hba_free(struct hba *hba)
+{
+    for (unsigned i = 0; i < hba->queue_count; i++) {
+        io_thread_close(&hba->queue[i].io);
+        scsi_lane_close(&hba->queue[i].lane);
+        free(hba->queue[i].requests);
+    }
+    scsi_nexus_close(&hba->nexus);
+    scsi_target_close(&hba->target);
+    for (unsigned i = 0; i < hba->disk_count; i++)
+        scsi_unit_close(hba->disk[i].unit);
+    free(hba);
+}
+
+static int hba_plug(struct hba *hba, struct machine *machine)
+{
+    struct virtio_description description = {
+        .name = "virtio-scsi",
+        .id = VIRTIO_ID_SCSI,
+        .class = 1, /* mass storage */
+        .queue_count = FIRST + hba->queue_count,
+        .config = &hba->config,
+        .config_size = sizeof(hba->config),
+        .config_writable = UINT64_C(0xff) << SIZES_OFFSET,
+        .ops = &ops,
+    };
+    int err;
+
+    hba->config = (struct virtio_scsi_config){
+        .num_queues = hba->queue_count,
+        .seg_max = SEGMENTS - 2,
+        .max_sectors = 0xffff,
+        .cmd_per_lun = 128,
+        .event_info_size = sizeof(struct virtio_scsi_event),
+        .sense_size = SENSE_ROOM,
+        .cdb_size = CDB_ROOM,
+        .max_lun = SCSI_LUNS - 1,
+    };
+    err = virtio_open(&hba->device, machine, &description);
+    for (unsigned i = 0; i < FIRST + hba->queue_count; i++)
+        hba->device.queue[i].loop = &hba->queue[i < FIRST ? 0 : i - FIRST].io.thread.loop;
+    return err;
+}
+
+int virtio_scsi_make(struct machine *machine, struct memory *memory, const struct machine_disk *const *disks,
+                     unsigned count, unsigned queues, struct virtio_device **device)
+{
+    struct hba *hba = calloc(1, sizeof(*hba));
+    int err = 0;
+
+    if (!hba)
+        return -ENOMEM;
+    scsi_target_open(&hba->target);
+    for (unsigned i = 0; i < count && err == 0; i++)
+        err = unit_open(hba, disks[i], i);
+    scsi_nexus_open(&hba->nexus, &hba->target);
+    for (unsigned i = 0; i < queues && err == 0; i++) {
+        err = queue_open(hba, i);
+        hba->queue_count += err == 0;
+    }
+    hba->device.memory = memory;
+    if (err == 0)
+        err = hba_plug(hba, machine);
+    if (err < 0) {
+        hba_free(hba);
+        return err;
+    }
+    *device = &hba->device;
+    return 0;
+}
+
+void virtio_scsi_free(struct virtio_device *device)
+{
+    virtio_close(device);
+    hba_free((struct hba *)device);
+}
+
+static void close_part(void *owner)
+{
+    virtio_scsi_free(owner);
+}
+
+int virtio_scsi_open(struct machine *machine)
+{
+    const struct machine_options *options = machine->options;
+    const struct machine_disk *disks[MACHINE_DISKS_MAX];
+    unsigned count = 0, queues = options->cpus < QUEUES ? options->cpus : QUEUES;
+    struct virtio_device *device;
+    struct machine_part *part;
+    int err;
+
+    for (unsigned i = 0; i < options->disk_count; i++) {
+        if (options->disk[i].bus != MACHINE_SCSI)
+            continue;
+        disks[count++] = &options->disk[i];
+        if (options->disk[i].queues > queues)
+            queues = options->disk[i].queues;
+    }
+    if (count == 0)
+        return 0;
+    if (queues > VIRTIO_QUEUES_MAX - FIRST)
+        queues = VIRTIO_QUEUES_MAX - FIRST;
+    err = virtio_scsi_make(machine, &machine->memory, disks, count, queues, &device);
+    if (err < 0)
+        return machine_error(machine, err, "virtio-scsi: %s", strerror(-err));
+    part = &((struct hba *)device)->part;
+    *part = (struct machine_part){.name = device->pci.name, .close = close_part, .owner = device};
+    machine_part_add(machine, part);
+    return 0;
+}
