@@ -4,6 +4,7 @@
 #   make deps       installs what the build and the tests need, by package name (Debian 12)
 #   make demo       deps, build, and the main job on a scratch directory
 #   make check      deps aside, everything that proves the build; make check-asan, check-tsan: the same, instrumented
+#   make check-vm   of check: the monitor's, with Linux in a testbed
 #   make fuzz       libFuzzer on every target, FUZZ_SECONDS each
 #   make crash      power cuts, failing storage and kill -9 at length: a million states (CRASH_STATES)
 #   make mutants    deliberate faults, one at a time: the tests must find each of them
@@ -53,7 +54,8 @@ LIB_LIBS  := $(shell pkg-config --libs liburing libisal uuid libcrypto 2>/dev/nu
 CLI_LIBS  := $(shell pkg-config --libs jansson libcrypto fdisk 2>/dev/null)
 FUSE_LIBS := $(shell pkg-config --libs fuse3 blkid 2>/dev/null && pkg-config --libs jansson)
 NBD_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)
-TEST_LIBS := $(LIB_LIBS) $(shell pkg-config --libs cmocka jansson libcrypto 2>/dev/null)
+VMM_LIBS  := -lslirp -lseccomp
+TEST_LIBS := $(LIB_LIBS) $(VMM_LIBS) $(shell pkg-config --libs cmocka jansson libcrypto 2>/dev/null)
 
 # ---- Sources ----
 
@@ -94,7 +96,7 @@ VMM := $(BUILD)/libvmm.a
 FUSE_BIN := $(if $(FUSE_LIBS),$(BUILD)/vdisk-fuse)
 NBD_BIN  := $(if $(SANITIZE),,$(if $(shell pkg-config --exists nbdkit && echo yes),$(BUILD)/nbdkit-vdisk-plugin.so))
 
-.PHONY: all tests deps demo check check-asan check-tsan crash mutants fuzz fuzz-targets bench lint format install uninstall clean FORCE
+.PHONY: all tests deps demo check check-vm check-asan check-tsan crash mutants fuzz fuzz-targets bench lint format install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -187,6 +189,10 @@ demo: deps
 # TESTS="tests/cli tests/unit/endian" runs these only.
 check: all tests
 	@BUILD=$(BUILD) TESTS='$(TESTS)' scripts/run-tests.sh
+
+# Machines: the small guests on /dev/kvm as it is here, and Linux in the testbed.
+check-vm: all tests
+	@BUILD=$(BUILD) TESTS=tests/vm scripts/run-tests.sh
 
 # Instrumented code is slow: the randomized tests do fewer operations there.
 check-asan check-tsan: check-%:
