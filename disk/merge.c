@@ -28,6 +28,7 @@
 #include "mutant.h"
 #include "port.h"
 #include "resize.h"
+#include "track.h"
 
 #define PIECE (UINT64_C(1) << 20)
 #define LAST_BYTES (UINT64_C(4) << 20) /* that are left for the pause, where the guest lets us */
@@ -125,8 +126,10 @@ static int open_for_writing(struct vdisk *link, struct vdisk **fresh)
     if (err)
         goto yield;
     err = link_open(file, link->format, link->alone, fresh);
-    if (!err)
+    if (!err) {
+        track_take_over(link, *fresh);
         return 0;
+    }
     file_close(file);
 yield:
     file_yield(link->file);
@@ -243,6 +246,8 @@ static int change_over(struct merge *m)
                                         : m->parent->format->sync(m->parent);
     if (!err)
         err = relink_children(m);
+    if (!err)
+        track_remove(m->child);
     if (!err && !MUTANT("merge-child-stays"))
         err = file_remove(m->child->file);
     if (err == -ESTALE && (m->above || m->children)) /* it is nobody's parent any more */

@@ -525,6 +525,23 @@ void track_move(struct vdisk *from, struct vdisk *to)
     pthread_mutex_unlock(&t->lock);
 }
 
+void track_take_over(struct vdisk *link, struct vdisk *fresh)
+{
+    if (!link->track)
+        track_attach(fresh);
+    else if (track_claim(link) == 0)
+        track_move(link, fresh);
+}
+
+void track_remove(struct vdisk *disk)
+{
+    char *path = track_path(disk);
+
+    if (path && unlink(path) < 0 && errno != ENOENT)
+        disk_say(disk, VDISK_WARNING, "its points at %s cannot be removed: %s", path, strerror(errno));
+    free(path);
+}
+
 /* ---- Close ---- */
 
 void track_settle(struct vdisk *disk)

@@ -26,6 +26,12 @@ void track_attach(struct vdisk *disk);
 /* The same image, of another size maybe, is open as another disk now: what it has grown by counts as changed. */
 void track_move(struct vdisk *from, struct vdisk *to);
 
+/* A link that is frozen, or open for reading, is open for writing too now. */
+void track_take_over(struct vdisk *link, struct vdisk *fresh);
+
+/* The image is about to be removed: its points go. */
+void track_remove(struct vdisk *disk);
+
 /* The path of the points file; malloced, or NULL for want of memory. */
 char *track_path(const struct vdisk *disk);
 

@@ -98,6 +98,12 @@ same "$(changed b.vhdx child)" "480+1"
 same "$(changed b.vhdx p1)" "0+1 320+1 480+1"
 same "$(vdisk changes b.vhdx --json | jq -r 'map("\(.name) \(.file)") | join(",")')" "child b.vhdx,p1 ./a.vhdx"
 
+
+# Merged, what the child brings counts, and its own points are gone with it.
+status 0 vdisk merge b.vhdx
+same "$(changed a.vhdx p1)" "0+1 320+1 480+1" "changes after a merge"
+[ ! -e b.vhdx.points ] || fail "the points of a child that is gone are there"
+
 # By another name it is the same file; a name of its own has its own.
 ln -s a.raw link.raw
 quietly point link.raw one --input-format raw
