@@ -324,7 +324,10 @@ static void limits_set(void)
 {
     struct rlimit limit = {KIND_MEMORY, KIND_MEMORY};
 
-    alarm(KIND_SECONDS * (1 + 3 * INSTRUMENTED));
+    alarm(10 * KIND_SECONDS * (1 + 3 * INSTRUMENTED)); /* waits for ever; a machine may be busy */
+    limit.rlim_cur = limit.rlim_max = KIND_SECONDS * (1 + 3 * INSTRUMENTED);
+    setrlimit(RLIMIT_CPU, &limit);
+    limit.rlim_cur = limit.rlim_max = KIND_MEMORY;
     if (!INSTRUMENTED)
         setrlimit(RLIMIT_AS, &limit);
     limit.rlim_cur = limit.rlim_max = 0;
@@ -396,7 +399,7 @@ static bool kind_run(const struct hostile_suite *suite, const struct hostile_kin
     test_true(waitpid(child, &status, 0) == child);
     if (WIFSIGNALED(status))
         fprintf(stderr, "FAIL %s: %s\n", kind->name,
-                WTERMSIG(status) == SIGALRM ? "hangs" : strsignal(WTERMSIG(status)));
+                WTERMSIG(status) == SIGALRM || WTERMSIG(status) == SIGKILL ? "hangs" : strsignal(WTERMSIG(status)));
     else if (WEXITSTATUS(status) > 1)
         fprintf(stderr, "FAIL %s: exit status %d\n", kind->name, WEXITSTATUS(status));
     return status == 0;

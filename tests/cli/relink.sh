@@ -93,9 +93,15 @@ for f in vhdx vhd; do
     refused 'OLD=NEW' vdisk hash ntfs-differential.$f --parent-map nonsense
     mkdir jail && ln -s ../map/test_data jail/test_data
     refused 'leaves' vdisk hash ntfs-differential.$f --parent-map 'C:\Projects\dfvfs=jail'
+    if [ $f = vhdx ]; then # nothing guards the bytes of its paths
+        mkdir -p deep/map deep/up9999 && cp map/test_data/ntfs-parent.$f deep/up9999/
+        perl -pe 's/t\0e\0s\0t\0_\0d\0a\0t\0a\0/.\0.\0\\\0u\0p\0009\0009\0009\0009\0/g' ntfs-differential.$f >climbs.$f
+        ! cmp -s climbs.$f ntfs-differential.$f || fail "no path in the child was changed"
+        refused 'was not found' vdisk hash climbs.$f --parent-map 'C:\Projects\dfvfs=deep/map'
+    fi
     status 0 vdisk relink ntfs-differential.$f --parent map/test_data/ntfs-parent.$f
     mv map/test_data/ntfs-parent.$f .
     same "$(hash_of ntfs-differential.$f)" "$want" "the genuine child after relinking"
     clean ntfs-differential.$f
-    rm -rf map jail ntfs-*
+    rm -rf map jail deep climbs.* ntfs-*
 done
