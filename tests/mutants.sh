@@ -71,6 +71,7 @@ tests_for() { # NAME
         range-* | nbd-*) of_kind 'export/(nbd-)?parts' ;;
         repair-*) of_kind 'cli/check-repair|hostile/vhd' && echo "repair env CRASH_PROCESSES=1 $BUILD/tests/crash/repair" ;;
         queue-*) of_kind 'unit/virtqueue' ;;
+        scsi-* | blk-* | ide-*) of_kind 'unit/(scsi|virtio|ide)' ;;
         parent-* | chain-* | relink-*) of_kind 'cli/(parent|chain|relink)' && of_kind 'hostile/chain' ;;
         vhd*/*) of_kind "hostile/${1%%[-/]*}" && of_kind 'hostile/chain|unit/' && of_kind 'cli/(check|parent|raw)' ;;
         vhdx-log-* | vhd-overlap* | vhd-saved* | vhd-fixed* | *-older-* | *-damage) of_kind "hostile/${1%%-*}" ;;

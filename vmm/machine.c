@@ -160,12 +160,10 @@ static int disks_open(struct machine *machine)
 
         if (disk->bus == MACHINE_VIRTIO)
             err = virtio_blk_open(machine, disk, i);
-        else if (disk->bus == MACHINE_IDE)
-            err = missing(machine, "IDE");
         if (err < 0)
             return err;
     }
-    return virtio_scsi_open(machine);
+    return 0;
 }
 
 static int nics_open(struct machine *machine)
@@ -174,8 +172,8 @@ static int nics_open(struct machine *machine)
 }
 
 static int (*const parts[])(struct machine *machine) = {
-    loop_part_open, signals_open, kvm_open,        memory_part_open, buses_open, chipset_open,
-    disks_open,     nics_open,    boot_open,        cpus_open,
+    loop_part_open, signals_open,     kvm_open, memory_part_open, buses_open, chipset_open,
+    disks_open,     virtio_scsi_open, ide_open, nics_open,        boot_open,  cpus_open,
 };
 
 int machine_open(const struct machine_options *options, struct machine **result)

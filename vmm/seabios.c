@@ -134,7 +134,7 @@ static void disks_order(struct machine *machine)
         if (bus == MACHINE_VIRTIO)
             snprintf(path, sizeof(path), "/pci@i0cf8/scsi@%x", slot_find(machine, VIRTIO_BLK, n));
         else if (bus == MACHINE_SCSI)
-            snprintf(path, sizeof(path), "/pci@i0cf8/scsi@%x/channel@0/disk@%x,0", slot_find(machine, VIRTIO_SCSI, 0),
+            snprintf(path, sizeof(path), "/pci@i0cf8/scsi@%x/channel@0/disk@0,%x", slot_find(machine, VIRTIO_SCSI, 0),
                      n);
         else
             snprintf(path, sizeof(path), "/pci@i0cf8/ide@1,1/drive@%x/disk@%x", n / 2, n % 2);

@@ -171,6 +171,14 @@ static void expect_disk(uint8_t value, uint64_t offset, size_t length)
 
 /* ---- What a unit is ---- */
 
+static uint64_t flushes(void)
+{
+    struct vdisk_stats stats;
+
+    vdisk_port_stats(port, &stats);
+    return stats.op[VDISK_FLUSH].count;
+}
+
 static void identity(void **state)
 {
     (void)state;
@@ -352,6 +360,7 @@ static void reads_and_writes(void **state)
         expect_filled(1, 2 * sector, sector);
         fill(2, 8 * sector);
         good(CDB(0x2a, 0x08, 0, 0, 0, 32, 0, 0, 8), 0, 8 * sector);
+        assert_true(last.command.run.io.flags & VDISK_FUA);
         good(CDB(0xa8, 0, 0, 0, 0, 33, 0, 0, 0, 2), 2 * sector, 0);
         expect_filled(2, sector, 2 * sector);
         fill(3, 8 * sector);
@@ -362,7 +371,9 @@ static void reads_and_writes(void **state)
         good(CDB(0x0a, 0, 0, 0, 0), 0, 256 * sector); /* 0 is 256 */
         good(long_cdb(0x88, 0, 255, 1), sector, 0);
         expect_filled(4, 255 * sector, sector);
+        test_equal(flushes(), 1); /* by the READ with FUA */
         good(CDB(0x35), 0, 0);
+        test_equal(flushes(), 2);
         good(long_cdb(0x91, 2, 5, 3), 0, 0);
         stop();
     }
@@ -447,6 +458,8 @@ static void compare_and_write(void **state)
     struct asked many[8] = {0};
     unsigned won = 0;
 
+    struct scsi_lane second;
+
     (void)state;
     start(512, false);
     memset(data, 0, 1024);
@@ -470,6 +483,16 @@ static void compare_and_write(void **state)
         won += many[i].command.status == SCSI_GOOD;
     }
     test_equal(won, 1);
+    give(&last, long_cdb(0x89, 0, 91, 1), 0, 1024); /* while another lane compares, this one is told to come again */
+    test_ok(scsi_lane_open(&second, ring));
+    many[0].done = 0;
+    many[0].command.run.lane = NULL;
+    scsi_submit(&second, &many[0].command);
+    await(&many[0]);
+    test_equal(many[0].command.status, SCSI_BUSY);
+    await(&last);
+    test_equal(last.command.status, SCSI_GOOD);
+    scsi_lane_close(&second);
     stop();
 }
 

@@ -105,6 +105,14 @@ static void assert_zero(uint32_t length)
 
 /* ---- What is right ---- */
 
+static uint64_t flushes(struct vdisk_port *port)
+{
+    struct vdisk_stats stats;
+
+    vdisk_port_stats(port, &stats);
+    return stats.op[VDISK_FLUSH].count;
+}
+
 static void requests(void **state)
 {
     (void)state;
@@ -116,6 +124,7 @@ static void requests(void **state)
     test_equal(ask(0, VIRTIO_BLK_T_IN, 100, 65536), VIRTIO_BLK_S_OK);
     assert_filled(1, 65536);
     test_equal(ask(0, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+    test_equal(flushes(given.port), 1);
     test_equal(ask(0, VIRTIO_BLK_T_GET_ID, 0, 20), VIRTIO_BLK_S_OK);
     assert_string_equal(driver_at(&driver, DATA), "serial-of-this-disk");
     test_equal(driver_get(&driver, 0x2000, 4), SIZE / 512);
