@@ -30,7 +30,7 @@ static const struct cli_option options[] = {
      "lost; readonly; bus=virtio, scsi or ide; direct; serial=TEXT;\n"
      "queues=N; iops=N and rate=BYTES limit it. Two commas stand for one"},
     {"nic", CLI_LIST, "user[,...]", &given.nics,
-     "or tap=NAME, or none; may be repeated. forward=tcp:8080:80;\n"
+     "or tap=NAME, or none; user without it; may be repeated. forward=tcp:8080:80;\n"
      "mac=ADDRESS; queues=N"},
     {"kernel", CLI_TEXT, "FILE", &given.kernel, "boot this Linux kernel, without firmware"},
     {"initrd", CLI_TEXT, "FILE", &given.initrd, "its initial file system"},
@@ -76,8 +76,9 @@ static int disks_open(struct cli *cli, const char *first, struct machine_options
 
 static int nics_parse(struct cli *cli, struct machine_options *machine)
 {
-    int err = 0;
+    int err = given.nics.count == 0 ? hv_nic_parse(cli, "user", &machine->nic[0]) : 0;
 
+    machine->nic_count = given.nics.count == 0 && err == 0;
     for (unsigned i = 0; i < given.nics.count && err == 0; i++) {
         if (strcmp(given.nics.item[i], "none") == 0 && given.nics.count == 1)
             break;

@@ -146,12 +146,6 @@ static int buses_open(struct machine *machine)
     return err < 0 ? machine_error(machine, err, "buses: %s", strerror(-err)) : 0;
 }
 
-/* A device that this build does not have yet. */
-static int missing(struct machine *machine, const char *what)
-{
-    return machine_error(machine, -ENOTSUP, "%s: not in this version", what);
-}
-
 static int disks_open(struct machine *machine)
 {
     for (unsigned i = 0; i < machine->options->disk_count; i++) {
@@ -168,7 +162,11 @@ static int disks_open(struct machine *machine)
 
 static int nics_open(struct machine *machine)
 {
-    return machine->options->nic_count > 0 ? missing(machine, "network cards") : 0;
+    int err = 0;
+
+    for (unsigned i = 0; i < machine->options->nic_count && err == 0; i++)
+        err = virtio_net_open(machine, &machine->options->nic[i], i);
+    return err == 0 ? virtio_rng_open(machine) : err;
 }
 
 static int (*const parts[])(struct machine *machine) = {

@@ -191,12 +191,10 @@ static void written_mark(struct memory *memory, const struct virtio_chain *chain
     }
 }
 
-/* The element first, then the index that shows it. */
-void virtio_queue_push(struct virtio_queue *queue, const struct virtio_chain *chain, size_t written)
+void virtio_queue_fill(struct virtio_queue *queue, unsigned ahead, const struct virtio_chain *chain, size_t written)
 {
-    struct virtio_queue_state *state = &queue->state;
+    uint16_t at = slot(queue, (uint16_t)(queue->state.used_next + ahead));
     struct virtio_used *used = queue->used;
-    uint16_t at = slot(queue, state->used_next);
 
     if (!queue->active)
         return;
@@ -204,10 +202,28 @@ void virtio_queue_push(struct virtio_queue *queue, const struct virtio_chain *ch
         written_mark(queue->device->memory, chain, written);
     used->ring[at].id = chain->head;
     used->ring[at].length = (uint32_t)written;
-    state->used_next++;
-    store(&used->index, state->used_next);
     memory_mark(queue->device->memory, &used->ring[at], sizeof(used->ring[at]));
-    memory_mark(queue->device->memory, used, sizeof(*used));
+}
+
+/* The elements first, then the index that shows them. */
+void virtio_queue_flush(struct virtio_queue *queue, unsigned count)
+{
+    if (!queue->active)
+        return;
+    queue->state.used_next = (uint16_t)(queue->state.used_next + count);
+    store(&queue->used->index, queue->state.used_next);
+    memory_mark(queue->device->memory, queue->used, sizeof(*queue->used));
+}
+
+void virtio_queue_push(struct virtio_queue *queue, const struct virtio_chain *chain, size_t written)
+{
+    virtio_queue_fill(queue, 0, chain, written);
+    virtio_queue_flush(queue, 1);
+}
+
+void virtio_queue_unpop(struct virtio_queue *queue, unsigned count)
+{
+    queue->state.avail_next = (uint16_t)(queue->state.avail_next - count);
 }
 
 /* Does the driver want to hear of the step from before to now? [VIRTIO] 2.7.7.2 */

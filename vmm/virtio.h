@@ -156,6 +156,12 @@ bool virtio_queue_listen(struct virtio_queue *queue, bool on);
 /* Gives a chain back; so many bytes from the start of its writable list were written (and are marked dirty here). */
 void virtio_queue_push(struct virtio_queue *queue, const struct virtio_chain *chain, size_t written);
 
+/* The same for several chains that the driver sees at once: each is put so many places ahead, then all are shown. Those
+ * popped last may also be put back as they were; nothing of them was pushed. */
+void virtio_queue_fill(struct virtio_queue *queue, unsigned ahead, const struct virtio_chain *chain, size_t written);
+void virtio_queue_flush(struct virtio_queue *queue, unsigned count);
+void virtio_queue_unpop(struct virtio_queue *queue, unsigned count);
+
 /* After one or more pushes: interrupts the driver if it wants to be. */
 void virtio_queue_signal(struct virtio_queue *queue);
 
