@@ -70,6 +70,12 @@ tests_for() { # NAME
             ;;
         range-* | nbd-*) of_kind 'export/(nbd-)?parts' ;;
         repair-*) of_kind 'cli/check-repair|hostile/vhd' && echo "repair env CRASH_PROCESSES=1 $BUILD/tests/crash/repair" ;;
+        vhd-relink-* | *merge-*)
+            echo "merge env CRASH_PROCESSES=1 MERGE_STATES=${MERGE_STATES:-4000} $BUILD/tests/crash/merge"
+            of_kind 'cli/merge'
+            ;;
+        hold-* | port-* | *-settle-*) of_kind 'unit/port' ;;
+        snapshot-*) of_kind 'cli/snapshot' ;;
         queue-*) of_kind 'unit/virtqueue' ;;
         scsi-* | blk-* | ide-*) of_kind 'unit/(scsi|virtio|ide)' ;;
         parent-* | chain-* | relink-*) of_kind 'cli/(parent|chain|relink)' && of_kind 'hostile/chain' ;;

@@ -94,12 +94,15 @@ static void free_state(struct vhd *v)
     pthread_mutex_destroy(&v->lock);
 }
 
-/* A power cut took the footer at the end, or came between two footers of another size (resize.c). */
+/* A power cut took the footer at the end, or came between two footers of another size (resize.c) or with another place
+ * of the header (relink.c). */
 static bool footers_differ(const struct vhd *v)
 {
     const struct vhd_footers *f = &v->footers;
 
-    return !f->end_valid || (f->copy_valid && be64_get(f->copy.current_size) != be64_get(f->end.current_size) &&
+    return !f->end_valid || (f->copy_valid &&
+                             (be64_get(f->copy.current_size) != be64_get(f->end.current_size) ||
+                              be64_get(f->copy.data_offset) != be64_get(f->end.data_offset)) &&
                              !MUTANT("vhd-footers-left-apart"));
 }
 
