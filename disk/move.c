@@ -20,6 +20,7 @@
 #include "mirror.h"
 #include "move.h"
 #include "mutant.h"
+#include "track.h"
 
 #define CLAIM (UINT64_C(4) << 20)  /* of data held at a time: how long a writer may wait */
 #define EMPTY (UINT64_C(1) << 30)  /* the same, where there is no data */
@@ -216,6 +217,7 @@ static int source_remove(struct move *m)
                                                                "of another one by now");
         return 0;
     }
+    track_remove(m->source);
     if (unlink(file->path) < 0)
         return disk_error(m->source, -errno, "cannot be removed, so the disk stays there: %s", strerror(errno));
     if (create_sync_directory(file->path) < 0)
@@ -245,10 +247,14 @@ static int change_over(struct move *m)
         err = source_remove(m);
     if (!err)
         err = create_appear(m->target);
+    if (!err)
+        track_hand_over(m->source, m->target);
     if (!err && !MUTANT("move-removed-first"))
         err = source_remove(m);
-    if (err && !m->target->temporary)
+    if (err && !m->target->temporary) {
+        track_remove(m->target);
         unlink(m->target->file->path);
+    }
     return err;
 }
 

@@ -12,7 +12,23 @@
 #include "disk.h"
 #include "points.h"
 
-struct track;
+/* The parts of it that are not atomic are under lock, and so is the points file. */
+struct track {
+    struct vdisk *disk;
+    struct points points;
+    unsigned grain_shift;
+    uint64_t capacity; /* of the disk, that there are bits for */
+    uint64_t bit_words, intent_words;
+    _Atomic uint64_t *bits;    /* of the newest point */
+    _Atomic uint64_t *intents; /* durable, and bits may be set under them */
+
+    pthread_mutex_t lock; /* all below, and the points file */
+    _Atomic uint64_t *recorded; /* intents as the file has them: their bits are not durable */
+    int failed;                 /* an intent could not be recorded: no more is */
+    int behind;                 /* the last checkpoint's error */
+    uint64_t checkpointed;      /* when: nanoseconds */
+    uint64_t every;             /* how long after that the next flush does it again */
+};
 
 /* The track that a points file describes, and what it says after a look at the image: not closed cleanly, changed behind
  * our back, grown. Writable disks: that is made durable, so that tracking can begin. Takes the file on success. */
@@ -37,6 +53,9 @@ char *track_path(const struct vdisk *disk);
 
 /* The points file of this link, for reading. -ENOENT, not said: there is none. */
 int track_load(struct vdisk *disk, struct track **track);
+
+/* Of the same content, in another file: to is tracked from here on by a copy of what from knows. Nothing is in flight. */
+void track_hand_over(struct vdisk *from, struct vdisk *to);
 
 /* ---- The engine's ---- */
 
@@ -78,5 +97,12 @@ void track_words_free(_Atomic uint64_t *memory, uint64_t words);
 /* The next bit that is set (or not) at or after this one; end: there is none. */
 uint64_t track_words_next(const _Atomic uint64_t *words, uint64_t bit, uint64_t end, bool set);
 void track_words_set(_Atomic uint64_t *words, uint64_t first, uint64_t last); /* bits, last included */
+
+/* Regions that a bitmap of intents speaks of, and grains of the disk that have a bit. */
+uint64_t track_regions(const struct track *track);
+uint64_t track_grains(const struct track *track);
+
+/* Under lock: the bits are durable and the intents go. After a failure they stay in the file, and that is all. */
+int track_checkpoint(struct track *track);
 
 #endif

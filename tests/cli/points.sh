@@ -104,6 +104,25 @@ status 0 vdisk merge b.vhdx
 same "$(changed a.vhdx p1)" "0+1 320+1 480+1" "changes after a merge"
 [ ! -e b.vhdx.points ] || fail "the points of a child that is gone are there"
 
+# Moved, it has its points; those of a target that is replaced are not its own.
+printf 'x' >c.vhd.points
+for to in c.vhd c.raw d.vhdx; do
+    status 0 vdisk move a.vhdx $to
+    same "$(changed $to p1)" "0+1 320+1 480+1" "changes after a move to $to"
+    put $to $((40 * MIB)) 1 10
+    same "$(changed $to p1)" "0+1 320+1 480+1 640+1" "changes after a write to $to"
+    [ ! -e a.vhdx.points ] || fail "the points of a file that is gone are there"
+    status 0 vdisk move $to a.vhdx
+    status 0 vdisk point a.vhdx now
+    same "$(changed a.vhdx now)" ""
+    status 0 vdisk point a.vhdx p1 --delete
+    status 0 vdisk point a.vhdx p1
+    put a.vhdx 0 1 8
+    put a.vhdx $((20 * MIB)) 1 8
+    put a.vhdx $((30 * MIB)) 1 8
+    status 0 vdisk point a.vhdx now --delete
+done
+
 # By another name it is the same file; a name of its own has its own.
 ln -s a.raw link.raw
 quietly point link.raw one --input-format raw
