@@ -44,14 +44,14 @@ SANITIZE := $(SANITIZE_$(VARIANT))
 
 CFLAGS   ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
-PACKAGES := liburing jansson libcrypto libisal uuid fdisk
+PACKAGES := liburing jansson libcrypto libisal uuid fdisk ext2fs
 PKG      := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 ALL_CFLAGS = -std=gnu11 -pthread -fPIC -fno-semantic-interposition -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) \
              $(PKG) $(SANITIZE) $(CFLAGS) $(EXTRA)
 ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
 
 LIB_LIBS  := $(shell pkg-config --libs liburing libisal uuid libcrypto 2>/dev/null) -laio
-CLI_LIBS  := $(shell pkg-config --libs jansson libcrypto fdisk 2>/dev/null)
+CLI_LIBS  := $(shell pkg-config --libs jansson libcrypto fdisk ext2fs 2>/dev/null)
 FUSE_LIBS := $(shell pkg-config --libs fuse3 blkid 2>/dev/null && pkg-config --libs jansson)
 NBD_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)
 VMM_LIBS  := -lslirp -lseccomp

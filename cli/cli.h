@@ -169,7 +169,7 @@ int cli_stream(struct vdisk *disk, uint64_t offset, uint64_t length, const struc
 
 /* ---- The commands ---- */
 
-extern const struct cli_command cli_bench, cli_changes, cli_check, cli_compare, cli_convert, cli_create, cli_hash, cli_info, cli_map, cli_merge, cli_mount, cli_move,
+extern const struct cli_command cli_bench, cli_changes, cli_check, cli_compact, cli_compare, cli_convert, cli_create, cli_hash, cli_info, cli_map, cli_merge, cli_mount, cli_move,
     cli_point, cli_read, cli_relink, cli_resize, cli_serve, cli_snapshot, cli_stats, cli_top, cli_umount, cli_write;
 
 extern const struct cli_command cli_hv_run;

@@ -4,7 +4,7 @@
 
 static const struct cli_command *const commands[] = {
     &cli_create, &cli_info,  &cli_map,  &cli_convert, &cli_compare, &cli_check,
-    &cli_read,   &cli_write, &cli_hash, &cli_resize, &cli_bench,   &cli_mount, &cli_umount, &cli_serve,
+    &cli_read,   &cli_write, &cli_hash, &cli_resize, &cli_compact, &cli_bench,   &cli_mount, &cli_umount, &cli_serve,
     &cli_snapshot, &cli_relink, &cli_merge, &cli_move, &cli_point, &cli_changes, &cli_stats, &cli_top, NULL,
 };
 

@@ -144,6 +144,34 @@ int cli_partitions_read(struct vdisk *disk, struct cli_partitions *p)
     return err;
 }
 
+int cli_partitions_each(struct vdisk *disk, int (*each)(void *arg, uint64_t offset, uint64_t length), void *arg)
+{
+    uint64_t unit = vdisk_sector_size(disk), size = vdisk_size(disk);
+    struct fdisk_iter *iter = fdisk_new_iter(FDISK_ITER_FORWARD);
+    struct fdisk_table *table = NULL;
+    struct fdisk_partition *p;
+    struct view v;
+    int err = iter ? view_open(disk, &v) : -ENOMEM;
+
+    if (err)
+        goto free_iter;
+    if (fdisk_has_label(v.context))
+        err = fdisk_get_partitions(v.context, &table);
+    while (!err && table && fdisk_table_next_partition(table, iter, &p) == 0) {
+        uint64_t start = fdisk_partition_has_start(p) ? fdisk_partition_get_start(p) * unit : 0;
+        uint64_t end = fdisk_partition_has_end(p) ? (fdisk_partition_get_end(p) + 1) * unit : 0;
+
+        if (start > 0 && start < end && end <= size)
+            err = each(arg, start, end - start);
+    }
+    fdisk_unref_table(table);
+    view_close(&v);
+
+free_iter:
+    fdisk_free_iter(iter);
+    return err;
+}
+
 /* All that the file in memory holds, which is little: first what is far, then, over it, the primary. */
 static int write_back(const struct view *v)
 {

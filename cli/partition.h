@@ -16,6 +16,9 @@ struct cli_partitions {
 /* 0 or -errno. */
 int cli_partitions_read(struct vdisk *disk, struct cli_partitions *partitions);
 
+/* Each partition, bytes; anything but 0 ends it. Those inside an extended one are not seen. */
+int cli_partitions_each(struct vdisk *disk, int (*each)(void *arg, uint64_t offset, uint64_t length), void *arg);
+
 /* Writes a GPT again, with its backup at the disk's end, or right behind the last partition (near). The backup is durable
  * before the primary names it. */
 int cli_partitions_place_backup(struct vdisk *disk, bool near);

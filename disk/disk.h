@@ -104,6 +104,15 @@ struct disk_format {
      * writing anew (with new identifiers, where the format has them). Nothing is in flight. NULL: sync is enough. */
     int (*settle)(struct vdisk *disk);
 
+    /* For compaction, beside requests but reclaim. NULL, all three: there is nothing to move.
+     * locate: 1: the block at offset, of block_size, has a place in the file; 0: it has none; or -errno. May block.
+     * reclaim: nothing runs, all is durable: space in the file that nothing names becomes free for new blocks.
+     * relocate: the block, in which nobody writes (disk_hold), goes to the first free place before its own, and its old place
+     * is free once the next sync has made that durable. Adds to *moved the bytes that it copied. 0: there is no place. */
+    int (*locate)(struct vdisk *disk, uint64_t offset, uint64_t *position);
+    int (*reclaim)(struct vdisk *disk);
+    int (*relocate)(struct vdisk *disk, uint64_t offset, uint64_t *moved);
+
     /* Gives a settled disk, on which nothing runs, another size. below: how much of a parent there
      * is. Whatever the moment of a power cut, the file opens with the old size or the new one, and what both have is as it
      * was. What the disk gains in new blocks reads as zeros, whatever a parent holds; the space of what it loses is given

@@ -172,3 +172,31 @@ void file_say(const struct file *file, enum vdisk_level level, const char *who, 
     say(file, level, who, format, args);
     va_end(args);
 }
+
+#define COPY_BYTES (1u << 20)
+
+int file_copy_data(struct file *file, uint64_t from, uint64_t to, uint64_t length, uint64_t *moved)
+{
+    uint8_t *buffer = aligned_alloc(FILE_DIRECT_MAX, COPY_BYTES);
+    int err = buffer ? 0 : -ENOMEM;
+
+    for (uint64_t at = 0; at < length && !err;) {
+        uint64_t data, hole, part;
+
+        err = file_seek_data(file, from + at, &data, &hole);
+        if (err || data >= from + length)
+            break;
+        if (data > from + at)
+            at = data - from;
+        part = hole < from + length ? hole - data : from + length - data;
+        part = part < COPY_BYTES ? part : COPY_BYTES;
+        err = file_read(file, buffer, part, from + at);
+        if (!err)
+            err = file_write(file, buffer, part, to + at);
+        at += part;
+        if (moved)
+            *moved += part;
+    }
+    free(buffer);
+    return err;
+}

@@ -91,6 +91,10 @@ int file_zero(struct file *file, uint64_t position, uint64_t length, bool keep);
 /* Reserves storage for the range, growing the file if need be; contents stay, new space reads as zeros. */
 int file_allocate(struct file *file, uint64_t position, uint64_t length);
 
+/* Copies a range to one that reads as zeros and that it does not overlap; holes stay holes. Adds to *moved (may be NULL)
+ * what was copied. */
+int file_copy_data(struct file *file, uint64_t from, uint64_t to, uint64_t length, uint64_t *moved);
+
 /* The next data at or after position and the hole behind it (both at most the file's size; data == size: none).
  * Where the storage cannot say, everything is data. */
 int file_seek_data(struct file *file, uint64_t position, uint64_t *data, uint64_t *hole);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "chain.h"
+#include "compact.h"
 #include "engine.h"
 #include "mutant.h"
 #include "port.h"
@@ -18,8 +19,7 @@
 #define PIECE (UINT64_C(1) << 20)
 
 /* The first byte of [from, disk's end) that is not zero; the disk's size: there is none. */
-static int find_data(struct vdisk *disk, struct vdisk_ring *ring, uint64_t from, const struct vdisk_progress *progress,
-                     uint64_t *where)
+static int find_data(struct vdisk *disk, uint64_t from, const struct vdisk_progress *progress, uint64_t *where)
 {
     uint8_t *buffer = aligned_alloc(4096, PIECE);
     int err = buffer ? 0 : -ENOMEM;
@@ -38,7 +38,7 @@ static int find_data(struct vdisk *disk, struct vdisk_ring *ring, uint64_t from,
         if (extent.kind == VDISK_EXTENT_DATA) {
             if (extent.length > PIECE)
                 extent.length = PIECE;
-            err = vdisk_transfer(disk, ring, VDISK_READ, buffer, *where, extent.length);
+            err = disk_read(disk, buffer, *where, extent.length);
             if (!err && isal_zero_detect(buffer, (int)extent.length)) {
                 for (const uint8_t *byte = buffer; *byte == 0; byte++)
                     ++*where;
@@ -92,17 +92,12 @@ static int check(const struct vdisk *disk, uint64_t size)
 
 int disk_resize_allowed(struct vdisk *disk, uint64_t size, unsigned flags, const struct vdisk_progress *progress)
 {
-    struct vdisk_ring *ring;
     uint64_t where;
     int err = check(disk, size);
 
     if (err || size >= disk->size || flags & VDISK_RESIZE_SHRINK_DATA)
         return err;
-    err = vdisk_ring_open(1, VDISK_BACKEND_AUTO, &ring);
-    if (err)
-        return err;
-    err = find_data(disk, ring, size, progress, &where);
-    vdisk_ring_close(ring);
+    err = find_data(disk, size, progress, &where);
     if (!err && where < disk->size && !MUTANT("resize-cuts-data"))
         err = disk_error(disk, -ENOTEMPTY, "there is data behind the new end, first at 0x%llx: it would be cut off",
                          (unsigned long long)where);

@@ -398,6 +398,26 @@ int vdisk_points(struct vdisk *disk, vdisk_point_fn *point, void *arg);
 typedef int vdisk_change_fn(void *arg, uint64_t offset, uint64_t length);
 int vdisk_changes(struct vdisk *disk, const char *since, const char *until, vdisk_change_fn *change, void *arg);
 
+/* ---- Compact ------------------------------------------------------------------------------------------------- */
+
+struct vdisk_compact_options {
+    uint64_t rate; /* bytes a second that are read and moved at most; 0: no limit */
+};
+
+struct vdisk_compact_result {
+    uint64_t bytes_moved;             /* of blocks that went to another place in the file */
+    uint64_t bytes_dropped;           /* of blocks that held nothing but zeros */
+    uint64_t used_before, used_after; /* what the file takes of its file system */
+    uint64_t size_before, size_after; /* of the file */
+};
+
+/* Makes the file of the disk behind the port, not those of its parents, as small as what it holds, beside the requests of
+ * others: blocks of zeros are dropped, runs of zeros become holes, the last blocks move to free places before them, and the
+ * file is cut. What is read stays the same at any time, and after a power cut; cancelled, it keeps what was reached, and the
+ * next run goes on. options, progress and result may be NULL; result is filled in after an error too. */
+int vdisk_compact(struct vdisk_port *port, const struct vdisk_compact_options *options,
+                  const struct vdisk_progress *progress, struct vdisk_compact_result *result);
+
 /* ---- Copy and compare ---------------------------------------------------------------------------------------- */
 
 #define VDISK_COPY_ALONE 0x1u /* copy only what this link itself holds: the target has the same parent */

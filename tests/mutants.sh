@@ -63,9 +63,9 @@ tests_for() { # NAME
     {
         case $1 in
         vhd-cut-* | vhd-footer*) echo "forged $BUILD/tests/crash/forged" ;;&
-        *resize-* | vhd-fixed-* | vhd-footer*)
-            of_kind 'cli/resize'
-            echo "resize env CRASH_PROCESSES=1 $BUILD/tests/crash/resize"
+        *resize-* | *relocated-* | compact-* | vhd-fixed-* | vhd-footer*)
+            of_kind 'cli/(resize|compact)|unit/port'
+            echo "space env CRASH_PROCESSES=1 $BUILD/tests/crash/space"
             of_kind 'hostile/vhd'
             ;;
         range-* | nbd-*) of_kind 'export/(nbd-)?parts' ;;

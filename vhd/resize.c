@@ -160,7 +160,9 @@ static int make_room(struct vhd *v, uint64_t start, uint64_t position)
 
         if (sector == VHD_UNUSED || at >= position || at + l->bitmap_size + l->block_size <= start)
             continue;
-        err = vhd_space_take(v, &to);
+        err = vhd_load_block(v, block);
+        if (!err)
+            err = vhd_space_take(v, &to);
         if (!err)
             err = vhd_relocate(v, block, to, NULL);
     }
@@ -325,7 +327,9 @@ static int complete_last(struct vhd *v)
 
     if (sector == VHD_UNUSED || (uint64_t)sector * VHD_SECTOR + l->bitmap_size + l->block_size <= l->limit)
         return 0;
-    err = vhd_space_take(v, &to);
+    err = vhd_load_block(v, block);
+    if (!err)
+        err = vhd_space_take(v, &to);
     if (!err)
         err = vhd_relocate(v, block, to, NULL);
     return err ? err : vhd_sync(&v->disk);

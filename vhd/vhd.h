@@ -93,6 +93,9 @@ int vhd_load_block(struct vhd *v, uint32_t block); /* after it, the block's word
 int vhd_resize(struct vdisk *disk, uint64_t size, uint64_t below);                              /* resize.c */
 uint32_t vhd_home(const struct vhd *v, uint32_t block);                                         /* relocate.c */
 int vhd_relocate(struct vhd *v, uint32_t block, uint32_t to, uint64_t *moved);
+int vhd_locate(struct vdisk *disk, uint64_t offset, uint64_t *position); /* compact.c */
+int vhd_reclaim(struct vdisk *disk);
+int vhd_relocate_first(struct vdisk *disk, uint64_t offset, uint64_t *moved);
 int vhd_begin(struct vhd *v);                                                                   /* begin.c */
 int vhd_space_take(struct vhd *v, uint32_t *sector);                                            /* space.c */
 int vhd_space_place_footer(struct vhd *v, uint64_t end);

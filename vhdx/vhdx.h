@@ -130,6 +130,9 @@ int vhdx_sync(struct vdisk *disk);
 /* Through the log: all pages of the batch or none, durable in place. Nothing else is running, and all is begun. */
 int vhdx_sync_pages(struct vhdx *v, struct vhdx_batch *batch);
 int vhdx_relink(struct vdisk *disk, const struct disk_link *link);
+int vhdx_locate(struct vdisk *disk, uint64_t offset, uint64_t *position);
+int vhdx_reclaim(struct vdisk *disk);
+int vhdx_relocate(struct vdisk *disk, uint64_t offset, uint64_t *moved);
 int vhdx_resize(struct vdisk *disk, uint64_t size, uint64_t below);
 int vhdx_open(struct vdisk *disk);
 int vhdx_close(struct vdisk *disk);

@@ -70,12 +70,25 @@ static void fill(struct flight *flight)
         flight->words[i] = (uint64_t)flight->value << 32 | flight->sector;
 }
 
+static uint64_t expected(uint32_t sector, uint32_t value)
+{
+    return value ? (uint64_t)value << 32 | sector : 0;
+}
+
 static void flight_done(struct vdisk_io *io, int error)
 {
     struct flight *flight = (struct flight *)io;
     struct world *world = flight->writer->world;
 
     test_ok(error);
+    if (io->op == VDISK_READ) {
+        uint64_t want = expected(flight->sector, flight->value);
+
+        for (unsigned i = 0; i < SECTOR / 8; i++)
+            if (flight->words[i] != want)
+                test_fail("sector %u is %#llx, must be %#llx", flight->sector, (unsigned long long)flight->words[i],
+                          (unsigned long long)want);
+    }
     if (io->op != VDISK_FLUSH) {
         world->last[flight->sector] = flight->value;
         world->flying[flight->sector] = false;
@@ -84,13 +97,13 @@ static void flight_done(struct vdisk_io *io, int error)
     flight->busy = false;
 }
 
-/* A write, sometimes of zeros, seldom a flush, of a sector that none of the writer's is under way to. */
+/* A write, sometimes of zeros, or a read, seldom a flush, of a sector that none of the writer's is under way to. */
 static void start(struct writer *writer, struct flight *flight)
 {
     struct world *world = writer->world;
     uint64_t kind = rng_below(&writer->rng, 40);
 
-    flight->io = (struct vdisk_io){.op = kind == 0 ? VDISK_FLUSH : kind < 8 ? VDISK_ZERO : VDISK_WRITE,
+    flight->io = (struct vdisk_io){.op = kind == 0 ? VDISK_FLUSH : kind < 8 ? VDISK_ZERO : kind < 16 ? VDISK_READ : VDISK_WRITE,
                                    .flags = kind == 39 ? VDISK_FUA : 0,
                                    .done = flight_done};
     flight->writer = writer;
@@ -101,6 +114,8 @@ static void start(struct writer *writer, struct flight *flight)
         } while (world->flying[flight->sector]);
         world->flying[flight->sector] = true;
         flight->value = flight->io.op == VDISK_ZERO ? 0 : ++writer->value;
+        if (flight->io.op == VDISK_READ)
+            flight->value = atomic_load(&world->last[flight->sector]);
         atomic_store(&world->next[flight->sector], flight->value);
         fill(flight);
         flight->iov = (struct iovec){flight->words, SECTOR};
@@ -171,11 +186,6 @@ static void world_open(struct world *world, const char *format)
         chaos_install(writer->ring, i + 1);
         test_equal(pthread_create(&writer->thread, NULL, write_on, writer), 0);
     }
-}
-
-static uint64_t expected(uint32_t sector, uint32_t value)
-{
-    return value ? (uint64_t)value << 32 | sector : 0;
 }
 
 static void verify(struct world *world, struct vdisk *disk)
@@ -425,6 +435,19 @@ static void resize_round(struct world *world)
         test_equal(strlen(identity.now), 0);
 }
 
+/* Blocks come and go, and what is left moves to the front, while others are written to. */
+static void compact_round(struct world *world)
+{
+    struct vdisk *disk = vdisk_port_disk(world->port);
+    struct vdisk_compact_result result;
+
+    disturb(world, disk);
+    disturb(world, disk);
+    test_ok(vdisk_compact(world->port, NULL, NULL, &result));
+    test_true(result.size_after <= 2 * (SIZE + BLOCKS * BLOCK));
+    test_equal(vdisk_port_disk(world->port) == disk, 1);
+}
+
 static void pauses(void **state)
 {
     (void)state;
@@ -454,10 +477,17 @@ static void resizes(void **state)
     live("vhd", resize_round);
 }
 
+static void compacts(void **state)
+{
+    (void)state;
+    live("vhdx", compact_round);
+    live("vhd", compact_round);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(pauses), cmocka_unit_test(holds), cmocka_unit_test(settles),
-                                       cmocka_unit_test(resizes)};
+                                       cmocka_unit_test(resizes), cmocka_unit_test(compacts)};
 
     messages.echo = getenv("TEST_ECHO") != NULL;
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,7 +4,7 @@
  * time every moment that matters is cut, and so is the recovery from it, and every operation on the storage fails once.
  * What is left must open with the old size or the new one, hold what both have, zeros behind, and pass its check.
  *
- * RESIZE_ROUNDS: how many disks; CRASH_SEED: where to begin; CRASH_PROCESSES. A state that fails is named by its seed,
+ * SPACE_ROUNDS: how many disks; CRASH_SEED: where to begin; CRASH_PROCESSES. A state that fails is named by its seed,
  * configuration, cut and choice.
  */
 #include "disk/resize.h"
@@ -24,7 +24,7 @@ static const struct rig_config tall[] = {
 };
 
 struct counts {
-    uint64_t disks, states, nested, faults;
+    uint64_t disks, states, nested, faults, moved, dropped, cut;
 };
 
 struct run {
@@ -32,6 +32,7 @@ struct run {
     struct counts counts;
     uint8_t *image[2]; /* what the disk holds before and after */
     uint64_t size[2];
+    bool compact;
 };
 
 static uint64_t smaller(uint64_t a, uint64_t b)
@@ -67,14 +68,16 @@ static void verify_content(struct run *run, struct vdisk *disk)
     for (uint64_t at = 0; at < size;) {
         struct vdisk_extent extent;
 
-        test_ok(vdisk_map(disk, at, size - at, 0, &extent));
+        if (vdisk_map(disk, at, size - at, 0, &extent))
+            test_fail("%s: no map at 0x%llx", run->rig.where, (unsigned long long)at);
         if (extent.kind != VDISK_EXTENT_DATA && at >= end) {
             at += extent.length;
             continue;
         }
         extent.length = smaller(extent.length, sizeof(buffer));
         if (extent.kind == VDISK_EXTENT_DATA)
-            test_ok(vdisk_transfer(disk, run->rig.ring, VDISK_READ, buffer, at, extent.length));
+            if (vdisk_transfer(disk, run->rig.ring, VDISK_READ, buffer, at, extent.length))
+                test_fail("%s: cannot read at 0x%llx", run->rig.where, (unsigned long long)at);
         for (uint64_t n = 0; n < extent.length; n += run->rig.config->sector_size)
             same_sector(run, extent.kind == VDISK_EXTENT_DATA ? buffer + n : zeros, at + n, size);
         at += extent.length;
@@ -89,6 +92,48 @@ static void take_content(struct run *run, struct vdisk *disk, int which)
     run->image[which] = calloc(1, held + 4096);
     run->size[which] = size;
     test_ok(vdisk_transfer(disk, run->rig.ring, VDISK_READ, run->image[which], 0, held));
+}
+
+struct fault {
+    uint64_t number; /* 0: none */
+    unsigned kinds;
+    int error;
+    bool sticky;
+};
+
+/* What this round is about, on a disk of its own; what it leaves is looked at, if it succeeds. */
+static int act(struct run *run, struct storage *storage, const struct fault *fault, uint64_t *done)
+{
+    struct rig *rig = &run->rig;
+    struct vdisk *disk = rig_disk(rig, storage, true);
+    struct vdisk_compact_result result = {0};
+    struct vdisk_port *port;
+    int err, closed;
+
+    if (fault)
+        storage_fail(storage, fault->number, fault->kinds, fault->error, fault->sticky);
+    if (!run->compact) {
+        err = disk_resize(&disk, run->size[1]);
+        *done = storage_clock();
+        if (!err && !fault)
+            verify_content(run, disk);
+        closed = vdisk_close(disk);
+        return err ? err : closed;
+    }
+    test_ok(vdisk_port_of(disk, &port));
+    err = vdisk_compact(port, NULL, NULL, &result);
+    *done = storage_clock();
+    run->counts.moved += result.bytes_moved;
+    run->counts.dropped += result.bytes_dropped;
+    if (!err && !fault) {
+        verify_content(run, vdisk_port_disk(port));
+        if (result.size_after > result.size_before + 4096)
+            test_fail("%s: compacted from %llu bytes to %llu", rig->where, (unsigned long long)result.size_before,
+                      (unsigned long long)result.size_after);
+        run->counts.cut += result.size_before > result.size_after ? result.size_before - result.size_after : 0;
+    }
+    closed = vdisk_port_close(port);
+    return err ? err : closed;
 }
 
 /* ---- States ---- */
@@ -125,10 +170,7 @@ static void verify(struct run *run, struct storage *state, bool done, unsigned d
     if (rng_below(&rig->rng, 3) == 0) { /* and to its end */
         struct storage *again = storage_copy(state);
 
-        disk = rig_disk(rig, again, true);
-        test_ok(disk_resize(&disk, run->size[1]));
-        verify_content(run, disk);
-        rig_shut(rig, disk);
+        test_ok(act(run, again, NULL, &(uint64_t){0}));
         rig_check(rig, again);
         storage_free(again);
     }
@@ -144,16 +186,18 @@ static void explore(struct run *run, struct storage *recorded, uint64_t time, bo
 
     storage_cut_at(recorded, time, &cut);
     keep = malloc(cut.count + 1);
-    for (uint64_t n = 0; n < most && (cut.count || n == 0); n++) {
+    for (uint64_t n = 0, plain = cut.count <= 6 ? UINT64_C(1) << cut.count : 2 + 3 * cut.count;
+         n < most && (cut.count || n == 0); n++) {
+        uint64_t way = most < plain && n >= 2 ? rng_below(&rig->rng, plain + 8) : n;
         struct storage_choice choice = {.keep = keep,
                                         .seed = rng_next(&rig->rng),
                                         .tear = rng_below(&rig->rng, 3) ? rig->config->sector_size : 4096,
                                         .junk = rng_below(&rig->rng, 3) == 0};
 
-        rig_choose(&rig->rng, n, cut.count, keep);
+        rig_choose(&rig->rng, way, cut.count, keep);
         snprintf(rig->where, sizeof(rig->where), "seed %llu %s %s %u: to %llu, cut at %llu depth %u of %zu way %llu",
                  (unsigned long long)rig->seed, rig->config->format, types[rig->config->type], rig->config->block_size,
-                 (unsigned long long)run->size[1], (unsigned long long)time, depth, cut.count, (unsigned long long)n);
+                 (unsigned long long)run->size[1], (unsigned long long)time, depth, cut.count, (unsigned long long)way);
         verify(run, storage_after_cut(&cut, &choice), done, depth);
     }
     free(keep);
@@ -215,13 +259,11 @@ static void faults(struct run *run, struct storage *storage)
         bool sticky = rng_below(&rig->rng, 2), enospc = rng_below(&rig->rng, 2);
         unsigned kinds = 1u << STORAGE_WRITE | 1u << STORAGE_RESIZE | 1u << STORAGE_ALLOCATE |
                          (enospc ? 0 : 1u << STORAGE_SYNC | 1u << STORAGE_READ);
-        struct vdisk *disk = rig_disk(rig, state, true);
+        uint64_t done;
         int err;
 
         rig->quiet = true;
-        storage_fail(state, n, kinds, enospc ? -ENOSPC : -EIO, sticky);
-        err = disk_resize(&disk, run->size[1]);
-        vdisk_close(disk);
+        err = act(run, state, &(struct fault){n, kinds, enospc ? -ENOSPC : -EIO, sticky}, &done);
         rig->quiet = false;
         if (storage_count(state) < n) {
             test_ok(err);
@@ -240,12 +282,18 @@ static void faults(struct run *run, struct storage *storage)
 
 static void fill(struct run *run)
 {
+    static uint8_t zeros[2 * MIB];
     struct rig *rig = &run->rig;
     struct guest_load load = {
         .requests = 20 + (unsigned)rng_below(&rig->rng, 100), .block_size = rig->config->block_size, .flush_every = 9};
     struct vdisk *disk = rig_disk(rig, rig->storage, true);
 
     guest_run(rig->guest, disk, rig->ring, &rig->rng, &load);
+    for (uint64_t n = rng_below(&rig->rng, 4); n > 0; n--) { /* blocks of zeros that were written */
+        uint64_t block = rig->config->block_size, at = rng_below(&rig->rng, rig->config->size / block) * block;
+
+        test_ok(vdisk_transfer(disk, rig->ring, VDISK_WRITE, zeros, at, block));
+    }
     take_content(run, disk, 0);
     for (uint64_t n = rng_below(&rig->rng, 3); n > 0; n--) {
         snprintf(rig->where, sizeof(rig->where), "seed %llu %s: before", (unsigned long long)rig->seed,
@@ -263,21 +311,16 @@ static void round_of(struct run *run, const struct rig_config *config, uint64_t 
     struct rig *rig = &run->rig;
     struct storage_op *ops;
     struct storage *before;
-    struct vdisk *disk;
     uint64_t done;
     size_t count;
 
     rig_open(rig, config, seed);
     fill(run);
-    next_image(run, another_size(run, run->size[0]));
+    run->compact = rng_below(&rig->rng, 2);
+    next_image(run, run->compact ? run->size[0] : another_size(run, run->size[0]));
     before = storage_copy(rig->storage);
     storage_record(rig->storage);
-    disk = rig_disk(rig, rig->storage, true);
-    test_ok(disk_resize(&disk, run->size[1]));
-    test_equal(vdisk_size(disk), run->size[1]);
-    done = storage_clock();
-    verify_content(run, disk);
-    rig_shut(rig, disk);
+    test_ok(act(run, rig->storage, NULL, &done));
     rig_check(rig, rig->storage);
     count = storage_ops(rig->storage, &ops);
     for (size_t i = 0; i < count; i++)
@@ -294,7 +337,7 @@ static void round_of(struct run *run, const struct rig_config *config, uint64_t 
 
 static void worker(unsigned number, unsigned of, uint64_t *counts)
 {
-    uint64_t seed = test_number("CRASH_SEED", 1), rounds = test_number("RESIZE_ROUNDS", 60);
+    uint64_t seed = test_number("CRASH_SEED", 1), rounds = test_number("SPACE_ROUNDS", 60);
     struct run run = {.image = {NULL}};
 
     for (uint64_t round = number; round < rounds; round += of) {
@@ -315,9 +358,11 @@ int main(void)
     struct counts c = {0};
     bool failed = !processes_run("CRASH_PROCESSES", worker, (uint64_t *)&c, sizeof(c) / sizeof(uint64_t));
 
-    printf("%llu disks resized, %llu states (%llu of them of recoveries), %llu faults, seeds from %llu: %s\n",
+    printf("%llu disks resized or compacted, %llu states (%llu of them of recoveries), %llu faults, %llu KiB moved, %llu dropped, %llu "
+           "cut, seeds from %llu: %s\n",
            (unsigned long long)c.disks, (unsigned long long)c.states, (unsigned long long)c.nested,
-           (unsigned long long)c.faults, (unsigned long long)test_number("CRASH_SEED", 1),
+           (unsigned long long)c.faults, (unsigned long long)c.moved >> 10, (unsigned long long)c.dropped >> 10,
+           (unsigned long long)c.cut >> 10, (unsigned long long)test_number("CRASH_SEED", 1),
            failed ? "with LOSSES" : "0 losses");
     return failed;
 }

@@ -1,0 +1,136 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# compact: what it gives back in every kind of file, that nothing else changes, and that it can be interrupted and slowed.
+. "$(dirname "$0")/../lib.sh"
+need qemu-img jq mke2fs debugfs e2fsck sfdisk
+
+MIB=1048576
+shown() {
+    vdisk hash "$1" | cut -d' ' -f1
+}
+# number AFTER: of bytes, in what compact said
+number() {
+    sed -E "s/.*$1 ([^;,]*).*/\1/; s/.*\(//; s/ bytes.*//" out
+}
+# compacts IMAGE LEAST: the same content, a clean file, at least so much returned, and that is true
+compacts() {
+    local before after sum
+    before=$(used_of "$1") sum=$(shown "$1")
+    status 0 vdisk compact "$1" "${@:3}"
+    after=$(used_of "$1")
+    same "$(shown "$1")" "$sum" "$1 after compacting"
+    same "$(number returned)" $((before - after)) "what $1 returned"
+    [ $((before - after)) -ge "$2" ] || fail "$1: returned $((before - after)), not $2: $(cat out)"
+    cp out said
+    status 0 vdisk check "$1"
+    ! grep -q leak out || fail "$1: $(cat out)"
+    cp said out
+}
+
+# Data, zeros that were written, data behind: the last 8 MiB move to where zeros were.
+raw base.raw $((48 * MIB))
+random_bytes $((8 * MIB)) 1 | dd of=base.raw bs=64K seek=$((4 * MIB)) oflag=seek_bytes conv=notrunc status=none
+random_bytes $((8 * MIB)) 2 | dd of=base.raw bs=64K seek=$((36 * MIB)) oflag=seek_bytes conv=notrunc status=none
+for image in d.vhdx d.vhd f.vhdx f.vhd r.raw; do
+    case $image in
+    d.vhdx) quietly create $image --size 48M --block-size 1M ;;
+    d.vhd) quietly create $image --size 48M ;;
+    f.*) quietly create $image --size 48M --type fixed ;;
+    r.raw) quietly create $image --size 48M ;;
+    esac
+    head -c $((48 * MIB)) base.raw | vdisk write $image --quiet
+    head -c $((16 * MIB)) /dev/zero | vdisk write $image --offset 16M --quiet
+    truncate -s 48M want.raw
+    compacts $image $((15 * MIB))
+    same "$(shown $image)" "$(sha_of base.raw)" "$image"
+    case $image in
+    d.*)
+        [ "$(number moved)" -ge $((8 * MIB)) ] && [ "$(number moved)" -le $((12 * MIB)) ] || fail "$image: $(cat out)"
+        [ "$(size_of $image)" -le $((22 * MIB)) ] || fail "$image has $(size_of $image) bytes"
+        ;;
+    *) same "$(number moved)" 0 "what moved in $image" ;;
+    esac
+    compacts $image 0 # again: nothing to do
+    same "$(number moved)" 0 "what moved the second time"
+    case $image in
+    *.vhd) qemu-img compare -q -f vpc -F raw $image base.raw && vhdi_agrees $image base.raw ;;
+    *.vhdx) qemu-img compare -q -f vhdx -F raw $image base.raw ;;
+    esac || fail "others read $image otherwise"
+done
+
+# A child: its own zeros over a parent's data stay zeros.
+for kind in vhdx vhd; do
+    quietly convert base.raw p.$kind --block-size 1M
+    quietly create c.$kind --parent p.$kind --block-size 1M
+    random_bytes $((4 * MIB)) 3 | vdisk write c.$kind --offset $((20 * MIB)) --quiet
+    head -c $((6 * MIB)) /dev/zero | vdisk write c.$kind --offset 5M --quiet
+    random_bytes $((4 * MIB)) 4 | vdisk write c.$kind --offset $((30 * MIB + 512)) --quiet
+    compacts c.$kind $((5 * MIB))
+done
+
+# Interrupted, it leaves a good file, says what it reached, and goes on the next time. A rate is kept.
+quietly create slow.vhdx --size 64M --block-size 1M
+random_bytes $((40 * MIB)) 5 | vdisk write slow.vhdx --offset 16M --quiet
+head -c $((20 * MIB)) /dev/zero | vdisk write slow.vhdx --offset 16M --quiet
+sum=$(shown slow.vhdx)
+"$VDISK" compact slow.vhdx --rate-limit 8M >out 2>err &
+job=$!
+sleep 1.5
+kill -TERM $job
+! wait $job || fail "interrupted, yet done: $(cat out)"
+grep -q interrupted err || fail "says: $(cat err)"
+same "$(shown slow.vhdx)" "$sum" "interrupted"
+status 0 vdisk check slow.vhdx
+began=$SECONDS
+compacts slow.vhdx $((1 * MIB)) --rate-limit 20M
+[ $((SECONDS - began)) -ge 1 ] || fail "60 MiB at 20 MiB a second took no time"
+[ "$(size_of slow.vhdx)" -le $((26 * MIB)) ] || fail "slow.vhdx has $(size_of slow.vhdx) bytes"
+
+# File systems: what ext4 does not use comes back, on the whole disk and in a partition; one that is not clean stays.
+mkdir tree
+random_bytes $((6 * MIB)) 6 >tree/kept
+random_bytes $((20 * MIB)) 7 >tree/gone
+truncate -s 40M fs.raw
+mke2fs -q -t ext4 -d tree fs.raw
+debugfs -w -R 'rm gone' fs.raw 2>/dev/null
+truncate -s 42M disk.raw
+printf 'label: gpt\nstart=2048,size=81920\n' | sfdisk -q disk.raw || truncate -s 44M disk.raw
+sfdisk -q disk.raw <<<'label: gpt
+start=2048,size=81920' >/dev/null 2>&1 || true
+dd if=fs.raw of=disk.raw bs=1M seek=1 conv=notrunc,sparse status=none
+for image in whole.vhdx whole.vhd part.vhdx part.raw fixed.vhd; do
+    case $image in
+    whole.* | fixed.*) from=fs.raw skip=0 ;;
+    part.*) from=disk.raw skip=1 ;;
+    esac
+    case $image in
+    fixed.*) quietly convert $from $image --type fixed ;;
+    part.raw) cp $from $image ;;
+    *) quietly convert $from $image --block-size 1M ;;
+    esac
+    before=$(used_of $image)
+    status 0 vdisk compact $image --verbose
+    grep -q 'ext file system at 0x[0-9a-f]*: [0-9]* bytes are free' err || fail "$image: $(cat err)"
+    [ $((before - $(used_of $image))) -ge $((19 * MIB)) ] || fail "$image: $(cat out)"
+    vdisk read $image --offset ${skip}M --length 40M >after.raw
+    e2fsck -fn after.raw >/dev/null 2>&1 || fail "$image: e2fsck"
+    debugfs -R 'dump kept kept' after.raw 2>/dev/null
+    cmp kept tree/kept || fail "$image: a file was changed"
+    status 0 vdisk check $image
+done
+cp fs.raw dirty.raw
+debugfs -w -R 'set_super_value state 0' dirty.raw 2>/dev/null
+sum=$(sha_of dirty.raw)
+status 0 vdisk compact dirty.raw --verbose
+grep -q 'it is not clean; its free space stays' err || fail "$(cat err)"
+same "$(sha_of dirty.raw)" "$sum" "a file system that is not clean"
+cp fs.raw plain.raw
+status 0 vdisk compact plain.raw --no-filesystems
+same "$(sha_of plain.raw)" "$(sha_of fs.raw)" "--no-filesystems"
+
+# Misuse
+refused 'none' vdisk compact none
+chmod 444 d.vhd
+[ -w d.vhd ] || refused 'cannot open for writing' vdisk compact d.vhd
+refused 'rate-limit' vdisk compact d.vhdx --rate-limit fast
+nothing_left
