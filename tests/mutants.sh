@@ -59,17 +59,28 @@ of_kind() { # PATTERN
         esac
     done
 }
+# Of the formats' images: the log's own come first for what speaks of the log.
+hostile() { # NAME FORMAT
+    case $1 in
+    *log*) of_kind "hostile/$2-" && of_kind "hostile/$2[.]" ;;
+    *) of_kind "hostile/$2[.]" && of_kind "hostile/$2-" ;;
+    esac
+}
 tests_for() { # NAME
+    local area=${1%%[-/]*}
     {
         case $1 in
         vhd-cut-* | vhd-footer*) echo "forged $BUILD/tests/crash/forged" ;;&
         *resize-* | *relocated-* | compact-* | vhd-fixed-* | vhd-footer*)
             of_kind 'cli/(resize|compact)|unit/port'
             echo "space env CRASH_PROCESSES=1 $BUILD/tests/crash/space"
-            of_kind 'hostile/vhd'
+            hostile "$1" vhd
             ;;
         range-* | nbd-*) of_kind 'export/(nbd-)?parts' ;;
-        repair-*) of_kind 'cli/check-repair|hostile/vhd' && echo "repair env CRASH_PROCESSES=1 $BUILD/tests/crash/repair" ;;
+        repair-*)
+            of_kind 'cli/check-repair' && hostile "$1" vhd && hostile "$1" vhdx
+            echo "repair env CRASH_PROCESSES=1 $BUILD/tests/crash/repair"
+            ;;
         vhd-relink-* | *merge-*)
             echo "merge env CRASH_PROCESSES=1 MERGE_STATES=${MERGE_STATES:-4000} $BUILD/tests/crash/merge"
             of_kind 'cli/merge'
@@ -79,13 +90,17 @@ tests_for() { # NAME
         queue-*) of_kind 'unit/virtqueue' ;;
         scsi-* | blk-* | ide-*) of_kind 'unit/(scsi|virtio|ide)' ;;
         parent-* | chain-* | relink-*) of_kind 'cli/(parent|chain|relink)' && of_kind 'hostile/chain' ;;
-        vhd*/*) of_kind "hostile/${1%%[-/]*}" && of_kind 'hostile/chain|unit/' && of_kind 'cli/(check|parent|raw)' ;;
-        vhdx-log-* | vhd-overlap* | vhd-saved* | vhd-fixed* | *-older-* | *-damage) of_kind "hostile/${1%%-*}" ;;
+        vhd*/*) hostile "$1" "$area" && of_kind 'hostile/chain|unit/vhd' && of_kind 'cli/(check|parent|raw|relink)' ;;
+        vhdx-log-* | vhd-overlap* | vhd-saved* | *-older-* | *-damage) hostile "$1" "$area" ;;
+        *relink* | *merge* | *settle*) of_kind '(cli|crash)/(relink|merge|snapshot)' && of_kind 'unit/port' ;;
         track-* | point*) echo "points $BUILD/tests/crash/points" && of_kind '(unit|cli)/points' ;;
-        *-guid-*) of_kind 'unit/|cli/parent-id' ;;
+        *-guid-*) of_kind 'unit/(api|vhd)|cli/parent-id' ;;
+        vhd*) ;;
+        *) of_kind "(unit|cli|crash)/[a-z_-]*$area" ;;
         esac
-        of_kind 'unit/'
+        of_kind 'unit/(api|file|table|vhdx?)[.]'
         random
+        of_kind 'unit/'
         of_kind 'hostile/|cli/(check|parent-(id|tr)|read-)'
     } | awk '!seen[$1]++'
 }
@@ -94,7 +109,7 @@ run() { # NAME-OF-FAULT COMMAND: in a directory of its own; status 0, or the tes
     local dir status
     dir=$(mktemp -d "${TMPDIR:-/tmp}/vdisk-mutant.XXXXXX")
     # shellcheck disable=SC2086
-    (cd "$dir" && VDISK_MUTANT=$1 TMPDIR=$dir timeout -k 5 "${TEST_TIMEOUT:-400}" $2 >"$dir.log" 2>&1 </dev/null)
+    (cd "$dir" && VDISK_MUTANT=$1 HOSTILE_FIRST=1 TMPDIR=$dir timeout -k 5 "${TEST_TIMEOUT:-400}" $2 >"$dir.log" 2>&1 </dev/null)
     status=$?
     [ $status -eq 77 ] && status=0
     [ $status -eq 124 ] && echo "$1: time ran out: $2" >&2 # found, if it is not the machine that is slow
@@ -118,7 +133,7 @@ try() { # NAME
     done < <(tests_for "$1")
     printf '%-32s NOT FOUND\n' "$1"
 }
-export -f try run tests_for of_kind random
+export -f try run tests_for of_kind random hostile
 
 [ -z "${LIST:-}" ] || { names; exit; }
 make --no-print-directory -s -j2 BUILD="$BUILD" EXTRA=-DVDISK_MUTANTS all tests || exit 1
