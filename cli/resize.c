@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/ask.h"
 #include "cli/partition.h"
 
 static struct {
@@ -117,6 +117,22 @@ static int resize(struct cli *cli, struct vdisk_port *port, uint64_t size)
     return err;
 }
 
+/* By who has the disk open: 1; 0: nobody; or -errno, said. The GPT's backup is the guest's to move. */
+static int ask(struct cli *cli, const char *path, uint64_t size)
+{
+    char text[64], line[96];
+    json_t *result;
+    int err = cli_ask(cli, path, json_pack("{s:s, s:I}", "do", "resize", "size", (json_int_t)size), &result);
+
+    if (err <= 0)
+        return err;
+    snprintf(line, sizeof(line), "%s now",
+             cli_size_full(text, (uint64_t)json_integer_value(json_object_get(result, "virtual-size"))));
+    json_decref(result);
+    cli_report(cli, path, line);
+    return 1;
+}
+
 static int run(struct cli *cli, char **operand)
 {
     struct vdisk_open_options open;
@@ -128,6 +144,9 @@ static int run(struct cli *cli, char **operand)
 
     if (cli_size_parse(operand[1], &size, &why) < 0)
         return cli_fail(cli, "%s: %s", operand[1], why);
+    err = ask(cli, operand[0], size);
+    if (err != 0)
+        return err < 0 ? cli_error(cli, operand[0], err) : EXIT_SUCCESS;
     cli_open_options(cli, VDISK_OPEN_WRITE, &open);
     err = vdisk_port_open(operand[0], &open, &port);
     if (err < 0)

@@ -67,11 +67,15 @@ json_t *job_id(const char *id)
     return id ? json_loads(id, JSON_DECODE_ANY, NULL) : NULL;
 }
 
+static json_t *refusal(const char *id, int error, const char *text)
+{
+    return json_pack("{s:o*, s:o, s:s}", "id", job_id(id), "error", control_json_text(text), "errno",
+                     strerrorname_np(-error));
+}
+
 void job_refuse(struct control_server *server, uint64_t client, const char *id, int error, const char *text)
 {
-    server_send(server, client,
-                json_pack("{s:o*, s:o, s:s}", "id", job_id(id), "error", control_json_text(text), "errno",
-                          strerrorname_np(-error)));
+    server_send(server, client, refusal(id, error, text));
 }
 
 /* The members that every request has go; the operation's own stay. */
@@ -123,21 +127,18 @@ int job_new(struct control_server *server, uint64_t client, json_t *request, str
     return 0;
 }
 
-void job_run(struct job *job)
+json_t *job_run(struct job *job)
 {
     json_t *result = NULL;
     int err = job->cancel ? -ECANCELED : job->operation->run(job, &result);
 
     if (!job->operation->instant)
         server_follow(job->server);
-    if (err == 0) {
-        server_send(job->server, job->client,
-                    json_pack("{s:o*, s:o}", "id", job_id(job->id), "result", result ? result : json_object()));
-        return;
-    }
+    if (err == 0)
+        return json_pack("{s:o*, s:o}", "id", job_id(job->id), "result", result ? result : json_object());
     json_decref(result);
     job_error(job, err, "%s: %s", job->operation->name, strerror(-err));
-    job_refuse(job->server, job->client, job->id, err, job->error);
+    return refusal(job->id, err, job->error);
 }
 
 void job_free(struct job *job)

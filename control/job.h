@@ -84,7 +84,7 @@ struct queue *server_queue(struct control_server *server);
 
 /* job.c. Takes request, always. */
 int job_new(struct control_server *server, uint64_t client, json_t *request, struct job **job);
-void job_run(struct job *job); /* and sends the reply */
+json_t *job_run(struct job *job); /* the reply */
 void job_free(struct job *job);
 
 /* The reply that something is wrong. id may be NULL. */

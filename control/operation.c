@@ -58,6 +58,23 @@ static int run_snapshot(struct job *job, json_t **result)
     return err;
 }
 
+/* Larger only: what of a smaller disk is not in use the guest has to say, and no partition may be cut. */
+static int run_resize(struct job *job, json_t **result)
+{
+    struct vdisk_port *port = server_port(job->server);
+    json_int_t size = 0;
+    int err = job_arguments(job, "{s:I}", "size", &size);
+
+    if (err == 0 && (size < 0 || (uint64_t)size < vdisk_port_size(port)))
+        err = job_error(job, -EINVAL, "%s: becomes smaller only when nobody has it open",
+                        vdisk_path(vdisk_port_disk(port)));
+    if (err == 0)
+        err = vdisk_resize(port, (uint64_t)size, 0, &job->progress);
+    if (err == 0)
+        *result = summary(job, 0);
+    return err;
+}
+
 static int run_move(struct job *job, json_t **result)
 {
     struct vdisk_move_options how = {.log = control_log(server_log(job->server))};
@@ -174,6 +191,7 @@ static const struct operation operations[] = {
     {.name = "point", .run = run_point},
     {.name = "info", .run = run_info},
     {.name = "snapshot", .run = run_snapshot},
+    {.name = "resize", .run = run_resize},
     {.name = "move", .run = run_move, .lengthy = true},
     {.name = "stats", .run = run_stats, .instant = true},
 };

@@ -21,6 +21,7 @@ static void *run(void *arg)
 {
     struct queue *queue = arg;
     struct job *job;
+    json_t *reply;
 
     pthread_mutex_lock(&queue->lock);
     for (;;) {
@@ -32,10 +33,13 @@ static void *run(void *arg)
         queue->waiting = job->next;
         queue->running = job;
         pthread_mutex_unlock(&queue->lock);
-        job_run(job);
+        reply = job_run(job);
         pthread_mutex_lock(&queue->lock);
-        queue->running = NULL;
+        queue->running = NULL; /* before the reply: who has it may ask for the next thing */
+        pthread_mutex_unlock(&queue->lock);
+        server_send(queue->server, job->client, reply);
         job_free(job);
+        pthread_mutex_lock(&queue->lock);
     }
     pthread_mutex_unlock(&queue->lock);
     return NULL;

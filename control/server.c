@@ -145,7 +145,7 @@ static void take_request(struct control_server *server, struct client *client, j
     if (job_new(server, client->number, request, &job) < 0)
         return;
     if (job->operation->instant) {
-        job_run(job);
+        server_send(server, client->number, job_run(job));
         job_free(job);
     } else if (queue_put(server->queue, job) < 0) {
         job_refuse(server, client->number, job->id, -EBUSY, job->error);

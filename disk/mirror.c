@@ -36,6 +36,7 @@ struct mirror {
     uint64_t written;
     int error;
     struct shadow *flying, *free;
+    bool holding; /* of who copies */
 };
 
 int mirror_open(struct vdisk_port *port, struct vdisk *source, struct vdisk *target, struct mirror **out)
@@ -287,11 +288,14 @@ static bool awaited(const struct mirror *mirror, uint64_t offset, uint64_t lengt
     return false;
 }
 
-bool mirror_copy_begin(struct mirror *mirror, uint64_t offset, uint64_t length)
+bool mirror_copy_begin(struct mirror *mirror, uint64_t offset, uint64_t length, bool quiet)
 {
     uint64_t first = offset / mirror->region, last = (offset + length - 1) / mirror->region;
     bool written = false;
 
+    mirror->holding = !quiet && !MUTANT("mirror-not-held");
+    if (mirror->holding)
+        disk_hold(mirror->source, offset, length);
     pthread_mutex_lock(&mirror->lock);
     for (uint64_t i = first; i <= last; i++)
         set(mirror, i, COPYING);
@@ -313,4 +317,6 @@ void mirror_copy_end(struct mirror *mirror, uint64_t offset, uint64_t length, in
     if (error && !mirror->error)
         mirror->error = error;
     pthread_mutex_unlock(&mirror->lock);
+    if (mirror->holding)
+        disk_release(mirror->source);
 }

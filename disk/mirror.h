@@ -10,8 +10,9 @@
  * Two changes that overlap in time and place may reach the two disks in different orders: they leave their regions dirty.
  * So does a DISCARD, after which two disks need not read alike.
  *
- * Whoever copies holds the range on the source (disk_hold), so that nothing changes there, and waits for the changes that
- * are on their way to the target. When nothing is in flight, all that differs is in regions that are dirty.
+ * While a range is copied it is held on the source (disk_hold), and the changes that are on their way to the target are
+ * waited for first: so no change reaches the range of the target before what was read for it, and however hot a region
+ * is, it becomes clean. When nothing is in flight, all that differs is in regions that are dirty.
  */
 #ifndef DISK_MIRROR_H
 #define DISK_MIRROR_H
@@ -36,9 +37,9 @@ uint64_t mirror_written(struct mirror *mirror); /* bytes of changes that went to
 /* The next dirty regions at or after *at (from there on around), at most max bytes or one region. False: there are none. */
 bool mirror_next(struct mirror *mirror, uint64_t *at, uint64_t max, uint64_t *offset, uint64_t *length);
 
-/* Around the copying of such a range, which is held on the source, or nothing is in flight. begin says whether the target
- * may hold anything there: what reads as zeros has to be made zero then. */
-bool mirror_copy_begin(struct mirror *mirror, uint64_t offset, uint64_t length);
+/* Around the copying of such a range. It is held on the source meanwhile; quiet: nothing is in flight, so there is no need.
+ * begin says whether the target may hold anything there: what reads as zeros has to be made zero then. */
+bool mirror_copy_begin(struct mirror *mirror, uint64_t offset, uint64_t length, bool quiet);
 void mirror_copy_end(struct mirror *mirror, uint64_t offset, uint64_t length, int error);
 
 /* ---- For the port and the engine, on the io's ring ---- */

@@ -164,18 +164,12 @@ static void keep_rate(const struct move *m)
     }
 }
 
-static int range_copy(struct move *m, uint64_t offset, uint64_t length, bool hold)
+static int range_copy(struct move *m, uint64_t offset, uint64_t length, bool quiet)
 {
-    bool written;
-    int err;
+    bool written = mirror_copy_begin(m->mirror, offset, length, quiet);
+    int err = move_copy_range(m->copy, offset, length, written);
 
-    if (hold && !MUTANT("move-not-held"))
-        disk_hold(m->source, offset, length);
-    written = mirror_copy_begin(m->mirror, offset, length);
-    err = move_copy_range(m->copy, offset, length, written);
     mirror_copy_end(m->mirror, offset, length, err);
-    if (hold && !MUTANT("move-not-held"))
-        disk_release(m->source);
     return err;
 }
 
@@ -197,7 +191,7 @@ static int copy(struct move *m, uint64_t enough)
         at = offset;
         mirror_next(m->mirror, &at, extent.kind == VDISK_EXTENT_DATA || extent.length < CLAIM ? CLAIM : extent.length,
                     &offset, &length);
-        err = range_copy(m, offset, length, true);
+        err = range_copy(m, offset, length, false);
         tell(m);
         keep_rate(m);
     }
@@ -238,7 +232,7 @@ static int change_over(struct move *m)
     int err = 0;
 
     while (!err && !MUTANT("move-rest-forgotten") && mirror_next(m->mirror, &at, CLAIM, &offset, &length))
-        err = range_copy(m, offset, length, false);
+        err = range_copy(m, offset, length, true);
     if (!err)
         err = mirror_failure(m->mirror);
     if (!err)

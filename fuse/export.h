@@ -65,6 +65,12 @@ static inline bool node_is_directory(const struct node *node)
     return node->type[0] != '\0';
 }
 
+/* How long the file is. That of the whole disk changes with it. */
+static inline uint64_t node_length(const struct export *export, const struct node *node)
+{
+    return node == &export->node[0] ? vdisk_port_size(export->port) : node->length;
+}
+
 /* The node of an inode that is a file, or NULL. */
 const struct node *node_file(struct export *export, fuse_ino_t ino);
 

@@ -15,6 +15,7 @@
 
 #define FIRST_NODE 2
 #define KEEP 86400.0 /* seconds */
+#define KEEP_SIZE 1.0 /* of a disk that may get another one */
 #define BLOCK 4096
 #define GOOD_LENGTH (128 << 10) /* of a read or write: nothing is read ahead where nothing is cached */
 
@@ -75,10 +76,15 @@ static void attributes(struct export *export, fuse_ino_t ino, struct stat *st)
     }
     st->st_mode = S_IFREG | (export->writable ? 0600 : 0400);
     st->st_nlink = 1;
-    st->st_size = (off_t)node->length;
-    st->st_blocks = blocks(node->length);
+    st->st_size = (off_t)node_length(export, node);
+    st->st_blocks = blocks(node_length(export, node));
     if (atomic_load(&export->written) > 0)
         st->st_mtim.tv_sec = st->st_ctim.tv_sec = atomic_load(&export->written);
+}
+
+static double kept(const struct export *export)
+{
+    return export->writable ? KEEP_SIZE : KEEP;
 }
 
 void node_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -87,7 +93,7 @@ void node_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     unsigned count = atomic_load_explicit(&export->nodes, memory_order_acquire);
 
     for (unsigned i = 0; parent == FUSE_ROOT_ID && i < count; i++) {
-        struct fuse_entry_param entry = {.ino = FIRST_NODE + i, .attr_timeout = KEEP, .entry_timeout = KEEP};
+        struct fuse_entry_param entry = {.ino = FIRST_NODE + i, .attr_timeout = kept(export), .entry_timeout = KEEP};
 
         if (strcmp(export->node[i].name, name) != 0)
             continue;
@@ -100,22 +106,24 @@ void node_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 void node_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+    struct export *export = fuse_req_userdata(req);
     struct stat st;
 
     (void)fi;
-    attributes(fuse_req_userdata(req), ino, &st);
-    fuse_reply_attr(req, &st, KEEP);
+    attributes(export, ino, &st);
+    fuse_reply_attr(req, &st, kept(export));
 }
 
 /* A disk keeps its size: cutting it to what it is, and new times, are agreed to and do nothing. */
 void node_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int which, struct fuse_file_info *fi)
 {
-    const struct node *node = node_file(fuse_req_userdata(req), ino);
+    struct export *export = fuse_req_userdata(req);
+    const struct node *node = node_file(export, ino);
     int times = FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW |
                 FUSE_SET_ATTR_CTIME;
 
     if (which & ~(times | FUSE_SET_ATTR_SIZE) ||
-        (which & FUSE_SET_ATTR_SIZE && (!node || (uint64_t)attr->st_size != node->length)))
+        (which & FUSE_SET_ATTR_SIZE && (!node || (uint64_t)attr->st_size != node_length(export, node))))
         fuse_reply_err(req, EPERM);
     else
         node_getattr(req, ino, fi);

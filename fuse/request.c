@@ -79,13 +79,13 @@ void request_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, str
         fuse_reply_err(req, node ? EINVAL : EISDIR);
         return;
     }
-    if ((uint64_t)offset >= node->length || size == 0) {
+    if ((uint64_t)offset >= node_length(export, node) || size == 0) {
         fuse_reply_buf(req, NULL, 0);
         return;
     }
     slot = server_slot(req);
     slot->offset = node->offset + (uint64_t)offset;
-    slot->length = node->length - (uint64_t)offset < size ? node->length - (uint64_t)offset : size;
+    slot->length = node_length(export, node) - (uint64_t)offset < size ? node_length(export, node) - (uint64_t)offset : size;
     slot->iov[0] = (struct iovec){slot->data, end_of(slot) - begin_of(slot)};
     start(slot, VDISK_READ, begin_of(slot), slot->iov[0].iov_len, 1, read_done);
 }
@@ -240,12 +240,12 @@ void request_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size
         fuse_reply_err(req, !node ? EISDIR : export->writable ? EINVAL : EROFS);
         return;
     }
-    if ((uint64_t)offset >= node->length) {
+    if ((uint64_t)offset >= node_length(export, node)) {
         fuse_reply_err(req, ENOSPC);
         return;
     }
-    if (size > node->length - (uint64_t)offset)
-        size = (size_t)(node->length - (uint64_t)offset);
+    if (size > node_length(export, node) - (uint64_t)offset)
+        size = (size_t)(node_length(export, node) - (uint64_t)offset);
     if (size == 0) {
         fuse_reply_write(req, 0);
         return;
@@ -276,12 +276,12 @@ void request_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, o
         fuse_reply_err(req, EINVAL);
         return;
     }
-    if ((uint64_t)offset > node->length || (uint64_t)length > node->length - (uint64_t)offset) {
+    if ((uint64_t)offset > node_length(export, node) || (uint64_t)length > node_length(export, node) - (uint64_t)offset) {
         if (!(mode & FALLOC_FL_KEEP_SIZE)) {
             fuse_reply_err(req, ENOSPC);
             return;
         }
-        length = (uint64_t)offset < node->length ? (off_t)(node->length - (uint64_t)offset) : 0;
+        length = (uint64_t)offset < node_length(export, node) ? (off_t)(node_length(export, node) - (uint64_t)offset) : 0;
     }
     if (length == 0) {
         fuse_reply_err(req, 0);
@@ -298,7 +298,7 @@ void request_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, o
 /* The first place at or after offset, as the node counts, that is data or not data. */
 static int find(struct export *export, const struct node *node, uint64_t offset, bool data, uint64_t *found)
 {
-    uint64_t at = offset + node->offset, end = node->offset + node->length;
+    uint64_t at = offset + node->offset, end = node->offset + node_length(export, node);
     struct vdisk_extent extent;
 
     at -= at % export->sector_size;
@@ -313,7 +313,7 @@ static int find(struct export *export, const struct node *node, uint64_t offset,
     }
     if (at >= end && data)
         return -ENXIO;
-    *found = at >= end ? node->length : at < node->offset + offset ? offset : at - node->offset;
+    *found = at >= end ? end - node->offset : at < node->offset + offset ? offset : at - node->offset;
     return 0;
 }
 
@@ -329,7 +329,7 @@ void request_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, str
         fuse_reply_err(req, EINVAL);
         return;
     }
-    if (offset < 0 || (uint64_t)offset >= node->length) {
+    if (offset < 0 || (uint64_t)offset >= node_length(export, node)) {
         fuse_reply_err(req, ENXIO);
         return;
     }

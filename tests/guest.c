@@ -207,7 +207,10 @@ static void submit(struct guest *g, struct vdisk *disk, struct vdisk_ring *ring,
         r->io.flags = VDISK_FUA;
     r->busy = true;
     g->flying++;
-    vdisk_submit(disk, ring, &r->io);
+    if (load->port)
+        vdisk_port_submit(load->port, ring, &r->io);
+    else
+        vdisk_submit(disk, ring, &r->io);
 }
 
 void guest_run(struct guest *g, struct vdisk *disk, struct vdisk_ring *ring, struct rng *rng,

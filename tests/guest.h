@@ -27,6 +27,7 @@ struct guest_load {
     unsigned stride;      /* only one block in so many is used; 0: all */
     bool errors;
     bool no_fua;
+    struct vdisk_port *port; /* not NULL: what the requests come through */
 };
 void guest_run(struct guest *guest, struct vdisk *disk, struct vdisk_ring *ring, struct rng *rng,
                const struct guest_load *load);
