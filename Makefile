@@ -172,10 +172,10 @@ ifeq ($(VARIANT),fuzz)
 $(FUZZ_AID:%.c=$(BUILD)/%.o): SANITIZE := $(SANITIZE_asan)
 endif
 
-$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/targets/%.o $(FUZZ_AID:%.c=$(BUILD)/%.o) $(STATIC)
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/targets/%.o $(FUZZ_AID:%.c=$(BUILD)/%.o) $(VMM) $(STATIC)
 	$(call say,LINK)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(FUZZ_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIB_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(FUZZ_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIB_LIBS) $(VMM_LIBS)
 
 -include $(FUZZ_SRC:%.c=$(BUILD)/%.d) $(FUZZ_AID:%.c=$(BUILD)/%.d)
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(HV_OBJ:.o=.d) $(FUSE_OBJ:.o=.d) $(NBD_OBJ:.o=.d) $(VMM_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d) $(AID_OBJ:.o=.d)

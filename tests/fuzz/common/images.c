@@ -40,7 +40,7 @@ static struct vdisk *open_base(const char *format, const char *name, unsigned fl
     return disk;
 }
 
-static void create(struct memory *memory, const struct image_shape *shape)
+static void create(struct medium *memory, const struct image_shape *shape)
 {
     struct disk_geometry g = {.type = shape->type,
                               .size = shape->size,
@@ -49,7 +49,7 @@ static void create(struct memory *memory, const struct image_shape *shape)
                               .physical_sector_size = 4096};
     struct vdisk_log log = {print, NULL};
     const struct disk_format *format = chain_format_named(shape->format, &log);
-    struct file *file = memory_open(memory, "base", true, &log);
+    struct file *file = medium_open(memory, "base", true, &log);
     char relative[64], absolute[64];
 
     if (shape->parent) {
@@ -57,7 +57,7 @@ static void create(struct memory *memory, const struct image_shape *shape)
         snprintf(absolute, sizeof(absolute), "/%s", shape->parent_name);
         g.parent_relative = relative;
         g.parent_absolute = absolute;
-        memory_name(1, shape->parent_name, shape->parent);
+        medium_name(1, shape->parent_name, shape->parent);
         g.parent = open_base(shape->format, shape->parent_name, VDISK_OPEN_ALONE);
     }
     test_ok(format->create(file, &g));
@@ -81,25 +81,25 @@ static void fill(struct vdisk *disk, bool last)
     vdisk_ring_close(ring);
 }
 
-struct memory *image_make(const struct image_shape *shape)
+struct medium *image_make(const struct image_shape *shape)
 {
-    struct memory *memory = memory_new();
+    struct medium *memory = medium_new();
     struct vdisk *disk;
 
     create(memory, shape);
-    memory_name(0, "base", memory);
+    medium_name(0, "base", memory);
     disk = open_base(shape->format, "base", VDISK_OPEN_WRITE | VDISK_OPEN_ALONE);
     fill(disk, !shape->parent);
     test_ok(vdisk_close(disk));
-    memory_name(0, NULL, NULL);
-    memory_name(1, NULL, NULL);
+    medium_name(0, NULL, NULL);
+    medium_name(1, NULL, NULL);
     return memory;
 }
 
 /* ---- Logs ---- */
 
 struct log {
-    struct memory *memory;
+    struct medium *memory;
     uint64_t position, length;
 };
 
@@ -109,8 +109,8 @@ static void log_data(const struct log *log, uint8_t *entry, unsigned index, uint
     struct vhdx_log_descriptor *d = (struct vhdx_log_descriptor *)(entry + sizeof(struct vhdx_log_header)) + index;
     uint8_t *data = entry + (1 + index) * VHDX_PAGE;
 
-    memory_read(log->memory, data, VHDX_PAGE, page_at);
-    memory_write(log->memory, zeros, VHDX_PAGE, page_at);
+    medium_read(log->memory, data, VHDX_PAGE, page_at);
+    medium_write(log->memory, zeros, VHDX_PAGE, page_at);
     memcpy(d->signature, "desc", 4);
     memcpy(d->leading, data, 8);
     memcpy(d->trailing, data + VHDX_PAGE - 4, 4);
@@ -133,20 +133,20 @@ static void log_entry(const struct log *log, uint64_t offset, uint64_t tail, uin
                                   .sequence = le64_of(sequence),
                                   .descriptor_count = le32_of(count),
                                   .log_guid = {{'l', 'o', 'g'}},
-                                  .flushed_file_offset = le64_of(memory_size(log->memory)),
-                                  .last_file_offset = le64_of(memory_size(log->memory))};
+                                  .flushed_file_offset = le64_of(medium_size(log->memory)),
+                                  .last_file_offset = le64_of(medium_size(log->memory))};
     for (unsigned i = 0; i < count; i++)
         log_data(log, entry, i, pages[i]);
     for (uint64_t at = 0; at < (1 + count) * VHDX_PAGE; at += VHDX_PAGE)
-        memory_write(log->memory, entry + at, VHDX_PAGE, log->position + (offset + at) % log->length);
+        medium_write(log->memory, entry + at, VHDX_PAGE, log->position + (offset + at) % log->length);
 }
 
-struct memory *image_make_logged(enum image_log kind)
+struct medium *image_make_logged(enum image_log kind)
 {
     struct image_shape shape = {"vhdx", DISK_DYNAMIC, 6 << 20, 1 << 20, 512, NULL, NULL};
-    struct memory *memory = image_make(&shape);
+    struct medium *memory = image_make(&shape);
     struct vhdx_report report = {0};
-    struct file *file = memory_open(memory, "base", false, NULL);
+    struct file *file = medium_open(memory, "base", false, NULL);
     struct log log = {.memory = memory};
     struct vhdx_regions regions;
     struct vhdx_header h;
@@ -171,7 +171,7 @@ struct memory *image_make_logged(enum image_log kind)
         log_entry(&log, offset, offset, 70, pages, 2);
     }
     for (slot = 0; slot < 2; slot++)
-        memory_write(memory, "log", 3, VHDX_HEADER_AT(slot) + offsetof(struct vhdx_header, log_guid));
+        medium_write(memory, "log", 3, VHDX_HEADER_AT(slot) + offsetof(struct vhdx_header, log_guid));
     mend_image(memory, "vhdx", 0);
     return memory;
 }

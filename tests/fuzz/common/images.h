@@ -11,16 +11,16 @@ struct image_shape {
     enum disk_type type;
     uint64_t size;
     uint32_t block_size, sector_size;
-    struct memory *parent; /* DIFFERENCING: known as parent_name */
+    struct medium *parent; /* DIFFERENCING: known as parent_name */
     const char *parent_name;
 };
 
 /* With data at the beginning, around the edge of the first block, and at the end. */
-struct memory *image_make(const struct image_shape *shape);
+struct medium *image_make(const struct image_shape *shape);
 
 /* A VHDX whose log holds the first page of its BAT and of its metadata items, which stand only there. */
 enum image_log { IMAGE_LOG_ONE, IMAGE_LOG_WRAPS, IMAGE_LOG_TWO };
-struct memory *image_make_logged(enum image_log kind);
+struct medium *image_make_logged(enum image_log kind);
 
 /* Scenes with the windows of each format. All but the first file are only read. */
 void images_add_vhd(void);

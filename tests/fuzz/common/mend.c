@@ -12,38 +12,38 @@
 #define LOG_SECTORS 48u /* at its beginning and its end */
 #define ENTRY_MAX (512u << 10)
 
-static bool begins(const struct memory *image, uint64_t at, const char *signature)
+static bool begins(const struct medium *image, uint64_t at, const char *signature)
 {
     char found[8];
 
-    memory_read(image, found, sizeof(found), at);
+    medium_read(image, found, sizeof(found), at);
     return memcmp(found, signature, strlen(signature)) == 0;
 }
 
 /* ---- VHD ---- */
 
-static void mend_sum(struct memory *image, uint64_t at, size_t length, size_t field, const char *signature)
+static void mend_sum(struct medium *image, uint64_t at, size_t length, size_t field, const char *signature)
 {
     uint8_t bytes[sizeof(struct vhd_header)];
     struct be32 sum;
 
-    if (at > memory_size(image) || memory_size(image) - at < length || !begins(image, at, signature))
+    if (at > medium_size(image) || medium_size(image) - at < length || !begins(image, at, signature))
         return;
-    memory_read(image, bytes, length, at);
+    medium_read(image, bytes, length, at);
     sum = be32_of(vhd_checksum(bytes, length, field));
-    memory_write(image, &sum, sizeof(sum), at + field);
+    medium_write(image, &sum, sizeof(sum), at + field);
 }
 
-static void mend_vhd(struct memory *image, unsigned flags)
+static void mend_vhd(struct medium *image, unsigned flags)
 {
-    uint64_t size = memory_size(image), end = size - sizeof(struct vhd_footer);
+    uint64_t size = medium_size(image), end = size - sizeof(struct vhd_footer);
     struct vhd_footer footer;
 
     if (size < 2 * sizeof(footer))
         return;
-    memory_read(image, &footer, sizeof(footer), end);
+    medium_read(image, &footer, sizeof(footer), end);
     if (!(flags & SCENE_APART) && be32_get(footer.type) != VHD_FIXED)
-        memory_write(image, &footer, sizeof(footer), 0);
+        medium_write(image, &footer, sizeof(footer), 0);
     if (flags & SCENE_RAW)
         return;
     mend_sum(image, end, sizeof(footer), offsetof(struct vhd_footer, checksum), VHD_COOKIE);
@@ -54,27 +54,27 @@ static void mend_vhd(struct memory *image, unsigned flags)
 
 /* ---- VHDX ---- */
 
-static void mend_crc(struct memory *image, uint64_t at, size_t length, const char *signature)
+static void mend_crc(struct medium *image, uint64_t at, size_t length, const char *signature)
 {
     static uint8_t bytes[VHDX_TABLE_SIZE];
     struct le32 sum;
 
-    if (at + length > memory_size(image) || !begins(image, at, signature))
+    if (at + length > medium_size(image) || !begins(image, at, signature))
         return;
-    memory_read(image, bytes, length, at);
+    medium_read(image, bytes, length, at);
     sum = le32_of(vhdx_checksum(bytes, length));
-    memory_write(image, &sum, sizeof(sum), at + 4);
+    medium_write(image, &sum, sizeof(sum), at + 4);
 }
 
 struct ring {
-    struct memory *image;
+    struct medium *image;
     uint64_t position, length;
 };
 
 static void ring_read(const struct ring *ring, void *buffer, size_t length, uint64_t offset)
 {
     for (size_t at = 0; at < length; at += VHDX_PAGE)
-        memory_read(ring->image, (uint8_t *)buffer + at, VHDX_PAGE, ring->position + (offset + at) % ring->length);
+        medium_read(ring->image, (uint8_t *)buffer + at, VHDX_PAGE, ring->position + (offset + at) % ring->length);
 }
 
 /* The sequence number of the entry in its descriptors and data sectors, then its checksum. */
@@ -102,19 +102,19 @@ static void mend_entry(const struct ring *ring, uint64_t offset, bool numbers)
     sum = le32_of(vhdx_checksum(entry, (size_t)length));
     memcpy(entry + 4, &sum, sizeof(sum));
     for (uint64_t at = 0; at < length; at += VHDX_PAGE)
-        memory_write(ring->image, entry + at, VHDX_PAGE, ring->position + (offset + at) % ring->length);
+        medium_write(ring->image, entry + at, VHDX_PAGE, ring->position + (offset + at) % ring->length);
 }
 
-static void mend_log(struct memory *image, uint64_t header_at, bool numbers)
+static void mend_log(struct medium *image, uint64_t header_at, bool numbers)
 {
     struct ring ring = {.image = image};
     struct vhdx_header h;
 
-    memory_read(image, &h, sizeof(h), header_at);
+    medium_read(image, &h, sizeof(h), header_at);
     ring.position = le64_get(h.log_offset);
     ring.length = le32_get(h.log_length);
-    if (ring.length == 0 || ring.length % VHDX_MIB || ring.position % VHDX_MIB || ring.position > memory_size(image) ||
-        ring.length > memory_size(image) - ring.position)
+    if (ring.length == 0 || ring.length % VHDX_MIB || ring.position % VHDX_MIB || ring.position > medium_size(image) ||
+        ring.length > medium_size(image) - ring.position)
         return;
     for (uint64_t i = 0; i < 2 * LOG_SECTORS; i++) {
         uint64_t offset = i < LOG_SECTORS ? i * VHDX_PAGE : ring.length - (i - LOG_SECTORS + 1) * VHDX_PAGE;
@@ -124,15 +124,15 @@ static void mend_log(struct memory *image, uint64_t header_at, bool numbers)
     }
 }
 
-static void mend_vhdx(struct memory *image, unsigned flags)
+static void mend_vhdx(struct medium *image, unsigned flags)
 {
     uint8_t table[512];
 
-    if (memory_size(image) < VHDX_MIB)
+    if (medium_size(image) < VHDX_MIB)
         return;
     if (!(flags & SCENE_APART)) {
-        memory_read(image, table, sizeof(table), VHDX_REGION_TABLE_AT(0));
-        memory_write(image, table, sizeof(table), VHDX_REGION_TABLE_AT(1));
+        medium_read(image, table, sizeof(table), VHDX_REGION_TABLE_AT(0));
+        medium_write(image, table, sizeof(table), VHDX_REGION_TABLE_AT(1));
     }
     if (flags & SCENE_RAW)
         return;
@@ -143,7 +143,7 @@ static void mend_vhdx(struct memory *image, unsigned flags)
     }
 }
 
-void mend_image(struct memory *image, const char *format, unsigned flags)
+void mend_image(struct medium *image, const char *format, unsigned flags)
 {
     if (strcmp(format, "vhd") == 0)
         mend_vhd(image, flags);

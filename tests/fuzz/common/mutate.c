@@ -76,7 +76,7 @@ static void change_field(struct rng *rng, const struct scene *scene, uint8_t *wi
     at = window + rng_below(rng, length / width) * width;
     other = all + rng_below(rng, all_length / width) * width;
     field_put(at, width,
-              number(rng, field_get(at, width, big), field_get(other, width, big), memory_size(scene->base[0])), big);
+              number(rng, field_get(at, width, big), field_get(other, width, big), medium_size(scene->base[0])), big);
 }
 
 /* 16 bytes from elsewhere: identities, table entries. */
@@ -140,6 +140,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     const struct scene *scene;
     struct rng rng;
 
+    if (fuzz_scene_count == 0) /* a target without images */
+        return LLVMFuzzerMutate(data, size, max_size);
     rng_seed(&rng, seed);
     if (size < sizeof(struct scene_head) || data[0] >= fuzz_scene_count || size != scene_size(&fuzz_scene[data[0]]) ||
         rng_below(&rng, 200) == 0)

@@ -22,15 +22,15 @@ static void vhd_footers(struct scene *scene, unsigned file, bool both)
 /* Header, BAT, and the bitmaps of the first two blocks. */
 static void vhd_blocks(struct scene *scene, unsigned file)
 {
-    struct memory *base = scene->base[file];
+    struct medium *base = scene->base[file];
     struct vhd_header h;
     struct be32 entry;
 
-    memory_read(base, &h, sizeof(h), VHD_SECTOR);
+    medium_read(base, &h, sizeof(h), VHD_SECTOR);
     scene_window(scene, file, VHD_SECTOR, offsetof(struct vhd_header, parent_name));
     scene_window(scene, file, be64_get(h.table_offset), 80);
     for (unsigned i = 0; i < 2; i++) {
-        memory_read(base, &entry, sizeof(entry), be64_get(h.table_offset) + 4 * i);
+        medium_read(base, &entry, sizeof(entry), be64_get(h.table_offset) + 4 * i);
         if (be32_get(entry) != VHD_UNUSED)
             scene_window(scene, file, (uint64_t)be32_get(entry) * VHD_SECTOR, 16);
     }
@@ -40,7 +40,7 @@ static void vhd_parent(struct scene *scene, unsigned file)
 {
     struct vhd_header h;
 
-    memory_read(scene->base[file], &h, sizeof(h), VHD_SECTOR);
+    medium_read(scene->base[file], &h, sizeof(h), VHD_SECTOR);
     scene_window(scene, file, VHD_SECTOR + offsetof(struct vhd_header, parent_name), NAME_BYTES);
     scene_window(scene, file, VHD_SECTOR + offsetof(struct vhd_header, locator), sizeof(h.locator));
     for (unsigned i = 0; i < VHD_LOCATORS; i++)
@@ -89,10 +89,10 @@ void images_add_vhd(void)
 
 /* ---- VHDX ---- */
 
-static struct vhdx_regions regions_of(struct memory *memory, struct vhdx_metadata *metadata)
+static struct vhdx_regions regions_of(struct medium *memory, struct vhdx_metadata *metadata)
 {
     struct vhdx_report report = {0};
-    struct file *file = memory_open(memory, "base", false, NULL);
+    struct file *file = medium_open(memory, "base", false, NULL);
     struct vhdx_regions regions;
     struct vhdx_header h;
     unsigned slot;
@@ -132,7 +132,7 @@ static void vhdx_blocks(struct scene *scene, const struct vhdx_regions *regions,
     if (at + 8 > regions->bat.position + regions->bat.length)
         return;
     scene_window(scene, 0, at, 8);
-    memory_read(scene->base[0], &entry, sizeof(entry), at);
+    medium_read(scene->base[0], &entry, sizeof(entry), at);
     if (vhdx_entry_owns(le64_get(entry)))
         scene_window(scene, 0, le64_get(entry) & VHDX_ENTRY_POSITION, 32);
 }
@@ -183,7 +183,7 @@ void images_add_logs(void)
 
     for (unsigned kind = IMAGE_LOG_ONE; kind <= IMAGE_LOG_TWO; kind++) {
         struct scene *scene = scene_add("vhdx");
-        struct memory *base = image_make_logged((enum image_log)kind);
+        struct medium *base = image_make_logged((enum image_log)kind);
         struct vhdx_regions regions = regions_of(base, NULL);
         struct vhdx_header h;
         uint64_t log, length;
@@ -191,7 +191,7 @@ void images_add_logs(void)
         scene->base[0] = base;
         scene->name[0] = names[kind];
         scene->files = 1;
-        memory_read(base, &h, sizeof(h), VHDX_HEADER_AT(0));
+        medium_read(base, &h, sizeof(h), VHDX_HEADER_AT(0));
         log = le64_get(h.log_offset);
         length = le32_get(h.log_length);
         vhdx_headers(scene, 0);

@@ -29,13 +29,13 @@ size_t scene_size(const struct scene *scene)
     return sizeof(struct scene_head) + scene->bytes;
 }
 
-static uint64_t place_of(const struct scene_window *window, const struct memory *image)
+static uint64_t place_of(const struct scene_window *window, const struct medium *image)
 {
     uint64_t back = window->at & ~SCENE_END;
 
     if (!(window->at & SCENE_END))
         return window->at;
-    return memory_size(image) > back ? memory_size(image) - back : 0;
+    return medium_size(image) > back ? medium_size(image) - back : 0;
 }
 
 size_t scene_seed(unsigned index, uint8_t *input, size_t room)
@@ -48,18 +48,18 @@ size_t scene_seed(unsigned index, uint8_t *input, size_t room)
     input[0] = (uint8_t)index;
     for (unsigned i = 0; i < scene->windows; i++) {
         const struct scene_window *w = &scene->window[i];
-        const struct memory *base = scene->base[w->file];
+        const struct medium *base = scene->base[w->file];
 
-        memory_read(base, input + at, w->length, place_of(w, base));
+        medium_read(base, input + at, w->length, place_of(w, base));
         at += w->length;
     }
     return at;
 }
 
 /* The first file gets longer or shorter, within reason. */
-static void cut(struct memory *image, const uint8_t bytes[8])
+static void cut(struct medium *image, const uint8_t bytes[8])
 {
-    uint64_t by = 0, size = memory_size(image);
+    uint64_t by = 0, size = medium_size(image);
 
     for (int i = 7; i >= 0; i--)
         by = by << 8 | bytes[i];
@@ -67,10 +67,10 @@ static void cut(struct memory *image, const uint8_t bytes[8])
         size = -by < size ? size + by : 0;
     else
         size += by < GROWTH_MAX ? by : GROWTH_MAX;
-    test_ok(memory_resize(image, size));
+    test_ok(medium_resize(image, size));
 }
 
-const struct scene *scene_lay(const uint8_t *input, size_t size, struct memory *image[SCENE_FILES])
+const struct scene *scene_lay(const uint8_t *input, size_t size, struct medium *image[SCENE_FILES])
 {
     const struct scene *scene;
     struct scene_head head;
@@ -81,17 +81,17 @@ const struct scene *scene_lay(const uint8_t *input, size_t size, struct memory *
     memcpy(&head, input, sizeof(head));
     scene = &fuzz_scene[head.scene];
     for (unsigned i = 0; i < scene->files; i++) {
-        image[i] = memory_over(scene->base[i]);
-        memory_name(i, scene->name[i], image[i]);
+        image[i] = medium_over(scene->base[i]);
+        medium_name(i, scene->name[i], image[i]);
     }
     cut(image[0], head.cut);
     for (unsigned i = 0; i < scene->windows && at < size; i++) {
         const struct scene_window *w = &scene->window[i];
         size_t length = w->length < size - at ? w->length : size - at;
-        uint64_t place = place_of(w, image[w->file]), end = memory_size(image[w->file]);
+        uint64_t place = place_of(w, image[w->file]), end = medium_size(image[w->file]);
 
         if (place < end) /* what was cut off stays off */
-            memory_write(image[w->file], input + at, length < end - place ? length : (size_t)(end - place), place);
+            medium_write(image[w->file], input + at, length < end - place ? length : (size_t)(end - place), place);
         at += length;
     }
     for (unsigned i = 0; i < scene->files; i++)
@@ -99,10 +99,10 @@ const struct scene *scene_lay(const uint8_t *input, size_t size, struct memory *
     return scene;
 }
 
-void scene_clear(const struct scene *scene, struct memory *image[SCENE_FILES])
+void scene_clear(const struct scene *scene, struct medium *image[SCENE_FILES])
 {
     for (unsigned i = 0; i < scene->files; i++) {
-        memory_name(i, NULL, NULL);
-        memory_free(image[i]);
+        medium_name(i, NULL, NULL);
+        medium_free(image[i]);
     }
 }

@@ -10,7 +10,7 @@
 #ifndef FUZZ_SCENE_H
 #define FUZZ_SCENE_H
 
-#include "tests/fuzz/common/memory.h"
+#include "tests/fuzz/common/medium.h"
 #include "tests/support.h"
 
 #define SCENES 8
@@ -28,7 +28,7 @@ struct scene {
     const char *format;
     unsigned files, windows;
     const char *name[SCENE_FILES]; /* the first is the one that is opened */
-    struct memory *base[SCENE_FILES];
+    struct medium *base[SCENE_FILES];
     struct scene_window window[SCENE_WINDOWS];
     size_t bytes; /* of all windows */
 };
@@ -57,10 +57,10 @@ size_t scene_size(const struct scene *scene);
 size_t scene_seed(unsigned index, uint8_t *input, size_t room);
 
 /* Lays an input: the images stand under their names until scene_clear. NULL: it is no input. */
-const struct scene *scene_lay(const uint8_t *input, size_t size, struct memory *image[SCENE_FILES]);
-void scene_clear(const struct scene *scene, struct memory *image[SCENE_FILES]);
+const struct scene *scene_lay(const uint8_t *input, size_t size, struct medium *image[SCENE_FILES]);
+void scene_clear(const struct scene *scene, struct medium *image[SCENE_FILES]);
 
 /* mend.c: right checksums, and the copies of what stands twice. */
-void mend_image(struct memory *image, const char *format, unsigned flags);
+void mend_image(struct medium *image, const char *format, unsigned flags);
 
 #endif

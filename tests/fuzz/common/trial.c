@@ -148,12 +148,12 @@ static int try_write(const struct scene *scene, struct guest *guest, bool clean)
 }
 
 /* Writes to a copy of the first file, and looks at it again. */
-static void try_copy(const struct scene *scene, struct memory *image, struct guest *guest, bool clean)
+static void try_copy(const struct scene *scene, struct medium *image, struct guest *guest, bool clean)
 {
-    struct memory *copy = memory_over(image);
+    struct medium *copy = medium_over(image);
     int err;
 
-    memory_name(0, scene->name[0], copy);
+    medium_name(0, scene->name[0], copy);
     guest->must = clean;
     err = try_write(scene, guest, clean);
     if (check_disk(scene, 0) > 0 && clean)
@@ -163,8 +163,8 @@ static void try_copy(const struct scene *scene, struct memory *image, struct gue
             test_fail("was clean, was written to, and cannot be read: %s", messages.first);
         count.written++;
     }
-    memory_name(0, scene->name[0], image);
-    memory_free(copy);
+    medium_name(0, scene->name[0], image);
+    medium_free(copy);
 }
 
 /* What is clean opens, though its parent may not be found or not be its parent. */
@@ -184,13 +184,13 @@ static void look_at_step(void *arg, const struct vdisk_fault *step)
 }
 
 /* readable: the guest has seen it. */
-static void try_repair(const struct scene *scene, struct memory *image, struct guest *guest, bool readable, bool clean)
+static void try_repair(const struct scene *scene, struct medium *image, struct guest *guest, bool readable, bool clean)
 {
     struct vdisk_open_options options = {.format = scene->format, .log = {print, NULL}};
-    struct memory *copy = memory_over(image);
+    struct medium *copy = medium_over(image);
     int err;
 
-    memory_name(0, scene->name[0], copy);
+    medium_name(0, scene->name[0], copy);
     messages_clear(&messages);
     err = vdisk_repair(scene->name[0], &options, 0, NULL, look_at_step, NULL);
     if (err && messages.count[VDISK_ERROR] == 0)
@@ -200,13 +200,13 @@ static void try_repair(const struct scene *scene, struct memory *image, struct g
         test_fail("could be read, was repaired, and cannot be read: %s", messages.first);
     if (check_disk(scene, 0) && clean)
         test_fail("was clean, was repaired, and is not clean: %s", messages.fault);
-    memory_name(0, scene->name[0], image);
-    memory_free(copy);
+    medium_name(0, scene->name[0], image);
+    medium_free(copy);
 }
 
 int trial_run(const uint8_t *input, size_t size, unsigned what)
 {
-    struct memory *image[SCENE_FILES];
+    struct medium *image[SCENE_FILES];
     const struct scene *scene = scene_lay(input, size, image);
     struct guest guest;
     bool clean = what & TRIAL_CHECK, readable = false;

@@ -2,7 +2,7 @@
 /*
  * Pages are found by a hash table; what a table does not know its base does, up to the shortest size there ever was.
  */
-#include "tests/fuzz/common/memory.h"
+#include "tests/fuzz/common/medium.h"
 
 #include <fcntl.h>
 
@@ -17,9 +17,9 @@ struct slot {
     uint8_t *page;   /* NULL: zeros */
 };
 
-struct memory {
+struct medium {
     pthread_mutex_t lock;
-    struct memory *base;
+    struct medium *base;
     uint64_t size, base_limit;
     struct slot *slots;
     size_t count, room; /* room: a power of two */
@@ -27,15 +27,15 @@ struct memory {
 
 struct memory_file {
     struct file file;
-    struct memory *memory;
+    struct medium *memory;
 };
 
 static struct {
     const char *name;
-    struct memory *memory;
-} names[MEMORY_NAMES];
+    struct medium *memory;
+} names[MEDIUM_NAMES];
 
-static struct slot *slot_of(const struct memory *m, uint64_t number)
+static struct slot *slot_of(const struct medium *m, uint64_t number)
 {
     size_t at = (size_t)((number + 1) * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (m->room - 1);
 
@@ -44,7 +44,7 @@ static struct slot *slot_of(const struct memory *m, uint64_t number)
     return &m->slots[at];
 }
 
-static void make_room(struct memory *m)
+static void make_room(struct medium *m)
 {
     struct slot *old = m->slots;
     size_t room = m->room;
@@ -60,7 +60,7 @@ static void make_room(struct memory *m)
     free(old);
 }
 
-static void set_page(struct memory *m, uint64_t number, uint8_t *page)
+static void set_page(struct medium *m, uint64_t number, uint8_t *page)
 {
     struct slot *slot;
 
@@ -73,7 +73,7 @@ static void set_page(struct memory *m, uint64_t number, uint8_t *page)
 }
 
 /* NULL: zeros. */
-static const uint8_t *page_of(const struct memory *m, uint64_t number)
+static const uint8_t *page_of(const struct medium *m, uint64_t number)
 {
     for (; m; m = m->base) {
         const struct slot *slot = m->room ? slot_of(m, number) : NULL;
@@ -87,7 +87,7 @@ static const uint8_t *page_of(const struct memory *m, uint64_t number)
 }
 
 /* The page as this memory's own, to be written; NULL: the storage is full. */
-static uint8_t *own_page(struct memory *m, uint64_t number)
+static uint8_t *own_page(struct medium *m, uint64_t number)
 {
     const uint8_t *old = page_of(m, number);
     struct slot *slot = m->room ? slot_of(m, number) : NULL;
@@ -106,7 +106,7 @@ static uint8_t *own_page(struct memory *m, uint64_t number)
 }
 
 /* data NULL: zeros. In one page. */
-static int put(struct memory *m, const uint8_t *data, size_t length, uint64_t position)
+static int put(struct medium *m, const uint8_t *data, size_t length, uint64_t position)
 {
     uint8_t *page;
 
@@ -123,7 +123,7 @@ static int put(struct memory *m, const uint8_t *data, size_t length, uint64_t po
 }
 
 /* Whole pages [first, end) become zeros. */
-static void clear_pages(struct memory *m, uint64_t first, uint64_t end)
+static void clear_pages(struct medium *m, uint64_t first, uint64_t end)
 {
     for (size_t i = 0; i < m->room; i++) {
         struct slot *slot = &m->slots[i];
@@ -133,7 +133,7 @@ static void clear_pages(struct memory *m, uint64_t first, uint64_t end)
             slot->page = NULL;
         }
     }
-    for (const struct memory *level = m->base; level; level = level->base)
+    for (const struct medium *level = m->base; level; level = level->base)
         for (size_t i = 0; i < level->room; i++) {
             uint64_t number = level->slots[i].number - 1;
 
@@ -142,7 +142,7 @@ static void clear_pages(struct memory *m, uint64_t first, uint64_t end)
         }
 }
 
-static int zero(struct memory *m, uint64_t position, uint64_t length)
+static int zero(struct medium *m, uint64_t position, uint64_t length)
 {
     uint64_t end = position + length, first = (position + PAGE - 1) / PAGE, last = end / PAGE;
     int err = 0;
@@ -157,7 +157,7 @@ static int zero(struct memory *m, uint64_t position, uint64_t length)
     return err;
 }
 
-static int resize(struct memory *m, uint64_t size)
+static int resize(struct medium *m, uint64_t size)
 {
     int err = 0;
 
@@ -171,7 +171,7 @@ static int resize(struct memory *m, uint64_t size)
     return err;
 }
 
-static int write_at(struct memory *m, const uint8_t *data, size_t length, uint64_t position)
+static int write_at(struct medium *m, const uint8_t *data, size_t length, uint64_t position)
 {
     int err = position + length > m->size ? resize(m, position + length) : 0;
 
@@ -186,27 +186,27 @@ static int write_at(struct memory *m, const uint8_t *data, size_t length, uint64
     return err;
 }
 
-struct memory *memory_new(void)
+struct medium *medium_new(void)
 {
-    struct memory *m = calloc(1, sizeof(*m));
+    struct medium *m = calloc(1, sizeof(*m));
 
     test_true(m);
     pthread_mutex_init(&m->lock, NULL);
     return m;
 }
 
-struct memory *memory_over(struct memory *base)
+struct medium *medium_over(struct medium *base)
 {
-    struct memory *m = memory_new();
+    struct medium *m = medium_new();
 
     m->base = base;
     m->size = m->base_limit = base->size;
     return m;
 }
 
-struct memory *memory_copy(const struct memory *from)
+struct medium *medium_copy(const struct medium *from)
 {
-    struct memory *m = memory_new();
+    struct medium *m = medium_new();
 
     test_true(!from->base);
     m->size = from->size;
@@ -216,7 +216,7 @@ struct memory *memory_copy(const struct memory *from)
     return m;
 }
 
-void memory_free(struct memory *m)
+void medium_free(struct medium *m)
 {
     if (!m)
         return;
@@ -227,12 +227,12 @@ void memory_free(struct memory *m)
     free(m);
 }
 
-uint64_t memory_size(const struct memory *m)
+uint64_t medium_size(const struct medium *m)
 {
     return m->size;
 }
 
-void memory_read(const struct memory *m, void *buffer, size_t length, uint64_t position)
+void medium_read(const struct medium *m, void *buffer, size_t length, uint64_t position)
 {
     uint8_t *at = buffer;
 
@@ -250,19 +250,19 @@ void memory_read(const struct memory *m, void *buffer, size_t length, uint64_t p
     }
 }
 
-void memory_write(struct memory *m, const void *buffer, size_t length, uint64_t position)
+void medium_write(struct medium *m, const void *buffer, size_t length, uint64_t position)
 {
     test_ok(write_at(m, buffer, length, position));
 }
 
-int memory_resize(struct memory *m, uint64_t size)
+int medium_resize(struct medium *m, uint64_t size)
 {
     return resize(m, size);
 }
 
 /* ---- As a file ---- */
 
-static struct memory *of(struct file *file, bool write)
+static struct medium *of(struct file *file, bool write)
 {
     if (write && !file->writable)
         test_fail("%s: is written to, but was opened for reading", file->path);
@@ -271,7 +271,7 @@ static struct memory *of(struct file *file, bool write)
 
 static ssize_t do_preadv(struct file *file, const struct iovec *iov, int iovcnt, uint64_t position)
 {
-    struct memory *m = of(file, false);
+    struct medium *m = of(file, false);
     ssize_t total = 0;
 
     pthread_mutex_lock(&m->lock);
@@ -279,7 +279,7 @@ static ssize_t do_preadv(struct file *file, const struct iovec *iov, int iovcnt,
         uint64_t room = m->size - position;
         size_t part = iov[i].iov_len < room ? iov[i].iov_len : (size_t)room;
 
-        memory_read(m, iov[i].iov_base, part, position);
+        medium_read(m, iov[i].iov_base, part, position);
         position += part;
         total += (ssize_t)part;
     }
@@ -289,7 +289,7 @@ static ssize_t do_preadv(struct file *file, const struct iovec *iov, int iovcnt,
 
 static ssize_t do_pwritev(struct file *file, const struct iovec *iov, int iovcnt, uint64_t position)
 {
-    struct memory *m = of(file, true);
+    struct medium *m = of(file, true);
     ssize_t total = 0;
     int err = 0;
 
@@ -305,7 +305,7 @@ static ssize_t do_pwritev(struct file *file, const struct iovec *iov, int iovcnt
 
 static int do_resize(struct file *file, uint64_t size)
 {
-    struct memory *m = of(file, true);
+    struct medium *m = of(file, true);
     int err;
 
     pthread_mutex_lock(&m->lock);
@@ -316,7 +316,7 @@ static int do_resize(struct file *file, uint64_t size)
 
 static int do_zero(struct file *file, uint64_t position, uint64_t length, bool keep)
 {
-    struct memory *m = of(file, true);
+    struct medium *m = of(file, true);
     int err;
 
     (void)keep;
@@ -328,7 +328,7 @@ static int do_zero(struct file *file, uint64_t position, uint64_t length, bool k
 
 static int do_allocate(struct file *file, uint64_t position, uint64_t length)
 {
-    struct memory *m = of(file, true);
+    struct medium *m = of(file, true);
     int err = 0;
 
     pthread_mutex_lock(&m->lock);
@@ -340,11 +340,11 @@ static int do_allocate(struct file *file, uint64_t position, uint64_t length)
 
 static int do_seek_data(struct file *file, uint64_t position, uint64_t *data, uint64_t *hole)
 {
-    struct memory *m = of(file, false);
+    struct medium *m = of(file, false);
     uint64_t best = UINT64_MAX, end;
 
     pthread_mutex_lock(&m->lock);
-    for (const struct memory *level = m; level; level = level->base)
+    for (const struct medium *level = m; level; level = level->base)
         for (size_t i = 0; i < level->room; i++) {
             uint64_t number = level->slots[i].number - 1;
 
@@ -382,7 +382,7 @@ static const struct file_ops memory_ops = {
     .close = do_close,
 };
 
-struct file *memory_open(struct memory *memory, const char *name, bool writable, const struct vdisk_log *log)
+struct file *medium_open(struct medium *memory, const char *name, bool writable, const struct vdisk_log *log)
 {
     struct memory_file *f = calloc(1, sizeof(*f));
 
@@ -401,9 +401,9 @@ struct file *memory_open(struct memory *memory, const char *name, bool writable,
 
 /* ---- Names ---- */
 
-void memory_name(unsigned slot, const char *name, struct memory *memory)
+void medium_name(unsigned slot, const char *name, struct medium *memory)
 {
-    test_true(slot < MEMORY_NAMES);
+    test_true(slot < MEDIUM_NAMES);
     names[slot].name = name;
     names[slot].memory = memory;
 }
@@ -416,9 +416,9 @@ int __wrap_file_open(int dir_fd, const char *path, unsigned flags, const struct 
     struct file nowhere = {.path = (char *)path};
 
     (void)dir_fd;
-    for (unsigned i = 0; i < MEMORY_NAMES; i++)
+    for (unsigned i = 0; i < MEDIUM_NAMES; i++)
         if (names[i].memory && strcmp(names[i].name, name) == 0) {
-            *file = memory_open(names[i].memory, path, flags & FILE_WRITE, log);
+            *file = medium_open(names[i].memory, path, flags & FILE_WRITE, log);
             return 0;
         }
     if (log)
