@@ -11,6 +11,9 @@
  * A crash copy is the file as it stands while the disk is open and still: what a killed process leaves. Opened, it must
  * hold all that was flushed, and of what came after for each sector either of the two.
  *
+ * Now and then a point is made: what changed since is exactly what was touched, grain by grain, and of a crash copy of a
+ * VHDX not less.
+ *
  * MODEL_SEED, MODEL_OPS (in all), MODEL_ONLY (part of a configuration's name), MODEL_THREADS.
  */
 #include <time.h>
@@ -28,6 +31,7 @@
 #define CYCLES 3
 #define HISTORY 65536
 #define WINDOW (3ull * MIB)
+#define GRAIN (64 * KIB)
 
 struct config {
     const char *format, *type; /* type of the first link; the others are differencing */
@@ -121,6 +125,8 @@ struct run {
     uint32_t *floor;
     uint8_t *cleared;
     uint32_t floor_newest;
+
+    uint8_t *touched; /* grains, since the point; NULL: there is none. Under lock */
 
     pthread_mutex_t lock; /* the in-flight slots' ranges, history */
     struct thread thread[THREADS_MAX];
@@ -261,6 +267,8 @@ static void model_change(const struct slot *slot)
     uint64_t first = slot->io.offset / run.content.sector_size, count = slot->io.length / run.content.sector_size;
 
     for (uint64_t s = first; s < first + count; s++) {
+        if (run.touched)
+            run.touched[s * run.content.sector_size / GRAIN] = 1;
         if (slot->kind == KIND_WRITE) {
             run.content.value[s] = slot->generation | (slot->crossed ? CONTENT_MAYBE : 0);
             continue;
@@ -481,16 +489,70 @@ static void disk_check(const char *path)
         test_fail("%s: check of %s: %s%s", run.name, path, run.messages.first, run.messages.fault);
 }
 
+/* ---- Points ---- */
+
+static const char *points_path(const char *path)
+{
+    static char points[TEST_PATH];
+
+    snprintf(points, sizeof(points), "%s.points", path);
+    return points;
+}
+
+/* Of the link, which is closed. */
+static void point_make(void)
+{
+    struct vdisk_port *port;
+
+    unlink(points_path(level_path(run.level)));
+    test_ok(vdisk_port_of(disk_open(level_path(run.level), VDISK_OPEN_WRITE), &port));
+    test_ok(vdisk_point_create(port, "point", NULL));
+    test_ok(vdisk_port_close(port));
+    free(run.touched);
+    run.touched = calloc(run.content.size / GRAIN + 1, 1);
+    test_true(run.touched);
+}
+
+static int on_change(void *arg, uint64_t offset, uint64_t length)
+{
+    uint8_t *told = arg;
+
+    for (uint64_t at = offset; at < offset + length; at += GRAIN)
+        told[at / GRAIN] = 1;
+    return 0;
+}
+
+static void changes_verify(struct vdisk *disk, bool exact)
+{
+    uint8_t *told = calloc(run.content.size / GRAIN + 1, 1);
+
+    test_true(told);
+    test_ok(vdisk_changes(disk, "point", NULL, on_change, told));
+    for (uint64_t grain = 0; grain <= run.content.size / GRAIN; grain++)
+        if (told[grain] != run.touched[grain] && (exact || run.touched[grain]))
+            test_fail("%s: grain %llu was %stouched since the point, and is %stold", run.name, (unsigned long long)grain,
+                      run.touched[grain] ? "" : "not ", told[grain] ? "" : "not ");
+    free(told);
+}
+
 /* Copies the file as it stands; what opens must be what a killed process may leave. */
 static void crash_copy(bool write)
 {
     const char *copy = scratch_path(run.dir, "crash.disk");
     struct vdisk_ring *ring = run.thread[0].ring;
-    bool raw = !strcmp(run.config->format, "raw");
+    bool raw = !strcmp(run.config->format, "raw"), vhdx = !strcmp(run.config->format, "vhdx");
     struct vdisk *disk;
 
     file_copy(scratch_standing(vdisk_path(run.disk)), copy);
+    if (run.touched && vhdx) {
+        char from[TEST_PATH];
+
+        snprintf(from, sizeof(from), "%s", points_path(vdisk_path(run.disk)));
+        file_copy(from, points_path(copy));
+    }
     disk = disk_open(copy, write && !raw ? VDISK_OPEN_WRITE : 0);
+    if (run.touched && vhdx)
+        changes_verify(disk, false);
     content_walk(&run.content, disk, ring, run.config->far, crash_accept, NULL);
     if (write && !raw) { /* repairs itself when written to */
         static uint8_t sector[4096];
@@ -506,6 +568,7 @@ static void crash_copy(bool write)
         test_ok(vdisk_close(disk));
     }
     unlink(copy);
+    unlink(points_path(copy));
 }
 
 static void storm(uint64_t ops)
@@ -585,12 +648,22 @@ static void link_run(struct content *below, uint64_t ops)
     test_ok(vdisk_commit(run.disk));
     disk_check(level_path(run.level));
     for (int i = fresh; i < CYCLES; i++) {
+        if (rng_below(&run.rng, 2))
+            point_make();
         run.disk = disk_open(level_path(run.level), VDISK_OPEN_WRITE);
         content_verify(&run.content, run.disk, run.thread[0].ring, run.config->far);
         cycle(ops / CYCLES);
         test_ok(vdisk_close(run.disk));
         disk_check(level_path(run.level));
+        if (run.touched) {
+            run.disk = disk_open(level_path(run.level), 0);
+            changes_verify(run.disk, true);
+            test_ok(vdisk_close(run.disk));
+        }
     }
+    unlink(points_path(level_path(run.level)));
+    free(run.touched);
+    run.touched = NULL;
     free(run.floor);
     free(run.cleared);
 }
