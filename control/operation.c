@@ -103,6 +103,26 @@ static int run_move(struct job *job, json_t **result)
     return 0;
 }
 
+static int run_compact(struct job *job, json_t **result)
+{
+    struct vdisk_compact_options how = {0};
+    struct vdisk_compact_result done;
+    json_int_t rate = 0;
+    int err = job_arguments(job, "{s?I}", "rate", &rate);
+
+    if (err == 0 && rate < 0)
+        err = job_error(job, -EINVAL, "a rate of %lld bytes a second does not exist", (long long)rate);
+    if (err < 0)
+        return err;
+    how.rate = (uint64_t)rate;
+    err = vdisk_compact(server_port(job->server), &how, &job->progress, &done);
+    if (err == 0)
+        *result = json_pack("{s:I, s:I, s:I, s:I, s:I}", "moved", (json_int_t)done.bytes_moved, "dropped",
+                            (json_int_t)done.bytes_dropped, "used-before", (json_int_t)done.used_before, "used-after",
+                            (json_int_t)done.used_after, "file-size", (json_int_t)done.size_after);
+    return err;
+}
+
 static const char *const ops[] = {"read", "write", "zero", "discard", "flush"};
 
 /* Sums since the disk was opened; "latency" has the buckets that are not empty, each the longest duration in nanoseconds
@@ -193,6 +213,7 @@ static const struct operation operations[] = {
     {.name = "snapshot", .run = run_snapshot},
     {.name = "resize", .run = run_resize},
     {.name = "move", .run = run_move, .lengthy = true},
+    {.name = "compact", .run = run_compact, .lengthy = true},
     {.name = "stats", .run = run_stats, .instant = true},
 };
 

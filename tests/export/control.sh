@@ -63,6 +63,19 @@ if [ -x "$BUILD/vdisk-fuse" ] && [ -w /dev/fuse ]; then
     cmp <(vdisk read a1.vhdx --offset 8M --length 4194304) part
     vdisk read a.vhdx --offset 8M --length 4194304 | cmp -n 4194304 - /dev/zero
 
+    quietly create k.vhdx --size 64M --block-size 1M # compacted while it is mounted
+    attach k.vhdx m
+    dd if=/dev/zero of=m/disk bs=1M count=8 conv=notrunc,fsync status=none
+    dd if=part of=m/disk bs=1M seek=20 conv=notrunc,fsync status=none
+    status 0 vdisk compact k.vhdx
+    grep -q 'moved 4 MiB (4194304 bytes), found 8 MiB' out || fail "compact: $(cat out)"
+    [ "$(size_of k.vhdx)" -le 9437184 ] || fail "k.vhdx has $(size_of k.vhdx) bytes"
+    cmp <(part m/disk 20971520 4194304) part
+    refused "is in use" vdisk resize k.vhdx 128M
+    detach m
+    clean k.vhdx
+    cmp <(vdisk read k.vhdx --offset 20M --length 4194304) part
+
     attach a.vhdx m
     kill -9 "$(holder "$PWD/m")"
     vdisk umount m
