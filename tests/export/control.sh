@@ -71,7 +71,6 @@ if [ -x "$BUILD/vdisk-fuse" ] && [ -w /dev/fuse ]; then
     grep -q 'moved 4 MiB (4194304 bytes), found 8 MiB' out || fail "compact: $(cat out)"
     [ "$(size_of k.vhdx)" -le 9437184 ] || fail "k.vhdx has $(size_of k.vhdx) bytes"
     cmp <(part m/disk 20971520 4194304) part
-    refused "is in use" vdisk resize k.vhdx 128M
     detach m
     clean k.vhdx
     cmp <(vdisk read k.vhdx --offset 20M --length 4194304) part
