@@ -112,7 +112,10 @@ run() { # NAME-OF-FAULT COMMAND: in a directory of its own; status 0, or the tes
     (cd "$dir" && VDISK_MUTANT=$1 HOSTILE_FIRST=1 TMPDIR=$dir timeout -k 5 "${TEST_TIMEOUT:-400}" $2 >"$dir.log" 2>&1 </dev/null)
     status=$?
     [ $status -eq 77 ] && status=0
-    [ $status -eq 126 ] || [ $status -eq 127 ] && echo "$2: cannot be run" >&2 && status=0 # that finds nothing
+    case $status in # what finds nothing
+    126 | 127) echo "$2: cannot be run" >&2 && status=0 ;;
+    143) echo "$2: was ended by somebody" >&2 && status=0 ;;
+    esac
     [ $status -eq 124 ] && echo "$1: time ran out: $2" >&2 # found, if it is not the machine that is slow
     [ $status -eq 0 ] || [ -n "$1" ] || tail -n 20 "$dir.log"
     [ -z "${SHOW:-}" ] || tail -n 5 "$dir.log"
