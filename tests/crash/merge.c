@@ -41,7 +41,7 @@ struct run {
     struct name name[NAMES];
     uint32_t value[SECTORS]; /* before the merge */
     struct note note[4096];
-    size_t notes;
+    _Atomic size_t notes;
     _Atomic bool stop;
     struct vdisk_port *port;
     char where[160];
