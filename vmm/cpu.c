@@ -11,6 +11,7 @@
 
 #include "cpu.h"
 #include "cpu_state.h"
+#include "sandbox.h"
 
 #define KICK SIGUSR1
 
@@ -134,6 +135,11 @@ static void *cpu_main(void *arg)
     struct cpu *cpu = arg;
     struct machine *machine = cpu->machine;
 
+    if (park(cpu) && sandbox_cpu() < 0) { /* the first time: the process has its filter */
+        pthread_mutex_lock(&machine->lock);
+        crash(cpu, "the filter of system calls", 0);
+        pthread_mutex_unlock(&machine->lock);
+    }
     while (park(cpu)) {
         int result = ioctl(cpu->fd, KVM_RUN, 0);
         int error = result < 0 ? errno : 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A machine, from its parts to its end. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "cpu.h"
 #include "devices.h"
 #include "kvm.h"
+#include "sandbox.h"
 
 #define PCI_WINDOW_LOW 0x80000000u /* SeaBIOS places BARs from here where memory ends below */
 
@@ -169,9 +171,57 @@ static int nics_open(struct machine *machine)
     return err == 0 ? virtio_rng_open(machine) : err;
 }
 
+/* A disk that is nowhere by its name is gone with the machine: it is removed from its directory at the end. */
+static void temporary_directory(const struct machine_disk *disk, char directory[PATH_MAX])
+{
+    const char *path = vdisk_path(vdisk_port_disk(disk->port)), *slash = strrchr(path, '/');
+
+    *directory = '\0';
+    if (access(path, F_OK) == 0)
+        return;
+    if (slash)
+        snprintf(directory, PATH_MAX, "%.*s", (int)(slash - path + 1), path);
+    else
+        strcpy(directory, ".");
+}
+
+/* Before the machine has threads. */
+static int files_close(struct machine *machine)
+{
+    const struct machine_options *options = machine->options;
+    const char *readable[4] = {0}, *removable[MACHINE_DISKS_MAX + 1] = {0};
+    static const char *const devices[] = {"/dev/kvm", "/dev/net/tun", "/dev/null", NULL};
+    char(*directory)[PATH_MAX] = calloc(MACHINE_DISKS_MAX, sizeof(*directory));
+    unsigned count = 0;
+    int err;
+
+    if (!directory)
+        return -ENOMEM;
+    if (options->kernel)
+        readable[count++] = options->kernel;
+    if (options->initrd)
+        readable[count++] = options->initrd;
+    if (options->firmware)
+        readable[count] = options->firmware;
+    count = 0;
+    for (unsigned i = 0; i < options->disk_count; i++) {
+        temporary_directory(&options->disk[i], directory[i]);
+        if (directory[i][0])
+            removable[count++] = directory[i];
+    }
+    err = sandbox_files(readable, devices, removable);
+    free(directory);
+    if (err == -ENOSYS || err == -EOPNOTSUPP) {
+        machine_say(machine, VDISK_NOTE,
+                    "this kernel has no Landlock: files are guarded by the filter of system calls alone");
+        return 0;
+    }
+    return err < 0 ? machine_error(machine, err, "Landlock: %s", strerror(-err)) : 0;
+}
+
 static int (*const parts[])(struct machine *machine) = {
-    loop_part_open, signals_open,     kvm_open, memory_part_open, buses_open, chipset_open,
-    disks_open,     virtio_scsi_open, ide_open, nics_open,        boot_open,  cpus_open,
+    files_close, loop_part_open,   signals_open, kvm_open,  memory_part_open, buses_open, chipset_open,
+    disks_open,  virtio_scsi_open, ide_open,     nics_open, boot_open,        cpus_open,
 };
 
 int machine_open(const struct machine_options *options, struct machine **result)
@@ -238,6 +288,12 @@ static int power_on(struct machine *machine)
 
 enum machine_end machine_run(struct machine *machine)
 {
+    int err = sandbox_process();
+
+    if (err < 0) {
+        machine_error(machine, err, "the filter of system calls: %s", strerror(-err));
+        return MACHINE_CRASHED;
+    }
     do {
         if (power_on(machine) < 0)
             return MACHINE_CRASHED;

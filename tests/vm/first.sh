@@ -1,0 +1,31 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# A guest of our own, directly on /dev/kvm: says hello, switches off, starts again, faults, panics, looks where nobody is.
+. "$(dirname "$0")/../lib.sh"
+[ -x "$BUILD/hv" ] || skip "hv is not in this build"
+[ -w /dev/kvm ] || skip "no /dev/kvm"
+need as ld
+as -o guest.o "$SRC/tests/vm/guests/first.S"
+ld -Ttext=0 --oformat binary -e 0 -o guest guest.o 2>ld.log || fail "$(cat ld.log)"
+
+# guest STATUS LETTER [OPTION...]
+guest() {
+    status "$1" timeout 20 "$BUILD/hv" run --kernel guest --append "$2" --memory 64M "${@:3}"
+}
+hellos() {
+    same "$(grep -c 'hello from the guest' out || true)" "$1" "how often it said hello"
+}
+guest 0 o && hellos 1
+guest 0 o --cpus 4 && hellos 1
+guest 0 d && hellos 1
+grep -q 'nobody is there' out || fail "what is read where nobody is: $(cat out err)"
+guest 0 r && hellos 2
+guest 0 r --no-reboot && hellos 1
+guest 4 t --no-reboot && hellos 1
+grep -q 'triple fault' err || fail "nothing is said of the triple fault: $(cat err)"
+guest 3 p && hellos 1
+status 1 "$BUILD/hv" run --kernel "$SRC/README.md"
+grep -q 'not a Linux kernel' err || fail "a kernel that is none: $(cat err)"
+guest 0 o --nic user --nic user,mac=52:54:00:00:00:09
+guest 1 o --nic user,forward=tcp:1
+grep -q 'forward=tcp:1' err || fail "a bad forward: $(cat err)"
