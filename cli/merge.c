@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
+#include "cli/ask.h"
 
 static struct {
     const char *into, *link, *child;
@@ -58,6 +58,47 @@ static char *target_path(struct vdisk_port *port)
     return strdup(parent ? vdisk_path(parent) : "");
 }
 
+static int add_path(json_t *request, const char *name, const char *path)
+{
+    char *whole = path ? cli_ask_path(path) : NULL;
+    int err = path && (!whole || json_object_set_new(request, name, json_string(whole)) < 0) ? -ENOMEM : 0;
+
+    free(whole);
+    return err;
+}
+
+/* By who has the disk open: 1; 0: nobody; or -errno, said. */
+static int ask(struct cli *cli, const char *path)
+{
+    json_t *request = json_pack("{s:s}", "do", "merge"), *result;
+    struct vdisk_merge_result merged;
+    const char *into;
+    int err = add_path(request, "link", given.link);
+
+    err = err ? err : add_path(request, "into", given.into);
+    err = err ? err : add_path(request, "child", given.child);
+    if (err) {
+        json_decref(request);
+        return err;
+    }
+    err = cli_ask(cli, path, request, &result);
+    if (err <= 0)
+        return err;
+    merged = (struct vdisk_merge_result){
+        .bytes_moved = (uint64_t)json_integer_value(json_object_get(result, "moved")),
+        .links = (unsigned)json_integer_value(json_object_get(result, "links")),
+    };
+    into = json_string_value(json_object_get(result, "file"));
+    summary(cli, given.link ? given.link : path,
+            given.into   ? given.into
+            : given.link ? "its parent"
+            : into       ? into
+                         : "its parent",
+            &merged);
+    json_decref(result);
+    return 1;
+}
+
 static int merge_chain(struct cli *cli, const char *path)
 {
     struct vdisk_merge_result result;
@@ -66,6 +107,9 @@ static int merge_chain(struct cli *cli, const char *path)
     char *into;
     int err, closed;
 
+    err = ask(cli, path);
+    if (err != 0)
+        return err < 0 ? cli_error(cli, path, err) : EXIT_SUCCESS;
     cli_open_options(cli, VDISK_OPEN_WRITE, &how);
     err = vdisk_port_open(path, &how, &port);
     if (err < 0)

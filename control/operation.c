@@ -75,6 +75,32 @@ static int run_resize(struct job *job, json_t **result)
     return err;
 }
 
+static int run_merge(struct job *job, json_t **result)
+{
+    const char *child = NULL, *children[2] = {NULL, NULL};
+    struct vdisk_merge_options how = {.children = NULL};
+    struct vdisk_merge_result merged = {0};
+    int err = job_arguments(job, "{s?s, s?s, s?s}", "link", &how.link, "into", &how.into, "child", &child);
+
+    if (err == 0 && how.link)
+        err = path_check(job, "link", how.link);
+    if (err == 0 && how.into)
+        err = path_check(job, "into", how.into);
+    if (err == 0 && child)
+        err = path_check(job, "child", child);
+    if (err < 0)
+        return err;
+    children[0] = child;
+    how.children = child ? children : NULL;
+    err = vdisk_merge(server_port(job->server), &how, &job->progress, &merged);
+    if (err < 0)
+        return err;
+    *result = summary(job, merged.pause.longest);
+    json_object_set_new(*result, "moved", json_integer((json_int_t)merged.bytes_moved));
+    json_object_set_new(*result, "links", json_integer(merged.links));
+    return 0;
+}
+
 static int run_move(struct job *job, json_t **result)
 {
     struct vdisk_move_options how = {.log = control_log(server_log(job->server))};
@@ -212,6 +238,7 @@ static const struct operation operations[] = {
     {.name = "info", .run = run_info},
     {.name = "snapshot", .run = run_snapshot},
     {.name = "resize", .run = run_resize},
+    {.name = "merge", .run = run_merge, .lengthy = true},
     {.name = "move", .run = run_move, .lengthy = true},
     {.name = "compact", .run = run_compact, .lengthy = true},
     {.name = "stats", .run = run_stats, .instant = true},

@@ -100,11 +100,14 @@ if command -v nbdkit >/dev/null && [ -f "$BUILD/nbdkit-vdisk-plugin.so" ] && com
     asked b.vhd "vdisk serve"
     snapshot b.vhd b1.vhd
     nbdcopy part "$uri"
+    vdisk merge b1.vhd >out
+    grep -q 'merged into .*b.vhd' out || fail "merge: $(cat out)"
+    [ ! -e b1.vhd ] || fail "the merged child is still there"
+    same "$(vdisk stats b.vhd --json | jq -r .program)" "vdisk serve" "who has the parent open"
     unserve b.vhd
     same "$(sockets)" 0 "sockets after the server"
     clean b.vhd
-    clean b1.vhd
-    cmp <(vdisk read b1.vhd --length 4194304) part
+    cmp <(vdisk read b.vhd --length 4194304) part
     tried=yes
 fi
 [ -n "${tried:-}" ] || skip "neither a mount nor NBD can be tried here"
