@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# fio writes and verifies over a mount and over NBD, for LIVE_SECONDS each, while snapshots are taken and the disk is moved
-# from format to format, made larger, and moved back. Afterwards the content is the one that was read last, and sound. What is refused or
+# fio writes and verifies over a mount and over NBD, for LIVE_SECONDS each, while snapshots are taken and merged and
+# the disk is moved from format to format, compacted and made larger. Afterwards the content is the one that was read last, and sound. What is refused or
 # interrupted meanwhile changes nothing.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../export.sh"
@@ -53,11 +53,12 @@ work() {
         refused "exists" vdisk move "$image" taken.vhdx
         interrupt "$image"
         case $((step % 4)) in
-        2) vdisk snapshot "$image" $other >>work.log ;;
+        2) vdisk snapshot "$image" $other >>work.log && vdisk merge $other >>work.log && other=$image ;;
         3) vdisk move "$image" $other --flatten >>work.log ;;
         *) vdisk move "$image" $other >>work.log ;;
         esac
         image=$other
+        quietly compact "$image"
         size=$((size + 1048576))
         quietly resize "$image" $size
         step=$((step + 1))
