@@ -56,7 +56,8 @@ static int allow(int rules, const char *const *paths, uint64_t access)
 int sandbox_files(const char *const *readable, const char *const *devices, const char *const *removable)
 {
     static const char *const always[] = {
-        "/usr", "/lib", "/lib64", "/etc/resolv.conf", "/run/systemd/resolve", "/sys/devices/system/cpu", NULL};
+        "/usr", "/lib", "/lib64", "/dev/urandom", "/etc/resolv.conf", "/run/systemd/resolve", "/sys/devices/system/cpu",
+        NULL};
     struct landlock_ruleset_attr attributes = {.handled_access_fs = ALL};
     int rules, err;
 
