@@ -72,7 +72,7 @@ tests_for() { # NAME
         case $1 in
         vhd-cut-* | vhd-footer*) echo "forged $BUILD/tests/crash/forged" ;;&
         *resize-* | *relocated-* | compact-* | vhd-fixed-* | vhd-footer*)
-            of_kind 'cli/(resize|compact)|unit/port'
+            of_kind 'cli/(resize|compact)|unit/port|model/live'
             echo "space env CRASH_PROCESSES=1 $BUILD/tests/crash/space"
             hostile "$1" vhd
             ;;
@@ -85,8 +85,8 @@ tests_for() { # NAME
             echo "merge env CRASH_PROCESSES=1 MERGE_STATES=${MERGE_STATES:-4000} $BUILD/tests/crash/merge"
             of_kind 'cli/merge'
             ;;
-        hold-* | port-* | *-settle-*) of_kind 'unit/port' ;;
-        snapshot-*) of_kind 'cli/snapshot' ;;
+        hold-* | port-* | *-settle-*) of_kind 'unit/port|model/live' ;;
+        snapshot-*) of_kind 'cli/snapshot|model/live' ;;
         queue-*) of_kind 'unit/virtqueue' ;;
         scsi-* | blk-* | ide-*) of_kind 'unit/(scsi|virtio|ide)' ;;
         parent-* | chain-* | relink-*) of_kind 'cli/(parent|chain|relink)' && of_kind 'hostile/chain' ;;
