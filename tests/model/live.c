@@ -175,7 +175,7 @@ static void must(const char *what, int err)
         test_fail("%s: %s: %s: %s", run.name, what, strerror(-err), run.messages.first);
 }
 
-/* For so many seconds: each operation in turn, but that chains grow before they are merged. Returns the top's number.
+/* For so many seconds: each operation in turn, but that some chains grow first. Returns the top's number.
  */
 static unsigned operate(struct rng *rng, uint64_t seconds)
 {
@@ -195,7 +195,7 @@ static unsigned operate(struct rng *rng, uint64_t seconds)
         else if (op == 2)
             must("resize",
                  vdisk_resize(run.port, vdisk_port_size(run.port) + UNIT * (1 + rng_below(rng, 64)), 0, NULL));
-        else if (top > 0 && rng_below(rng, 4))
+        else if (top > 0 && (i < 4 || rng_below(rng, 4)))
             must("merge", (top--, vdisk_merge(run.port, NULL, NULL, NULL)));
         else
             continue;
