@@ -35,7 +35,7 @@ static int merge(struct cli *cli, const char *path, struct vdisk_port *port, str
 {
     const char *const children[] = {given.child, NULL};
     struct vdisk_merge_options how = {
-        .link = given.link, .into = given.into, .children = given.child ? children : NULL};
+        .link = given.link, .into = given.into, .children = given.child ? children : NULL, .last = true};
     struct vdisk_progress progress;
     int err;
 

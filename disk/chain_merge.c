@@ -16,18 +16,26 @@
 #include "mutant.h"
 #include "port.h"
 
+static struct vdisk *link_of(struct vdisk *top, dev_t device, ino_t inode)
+{
+    while (top && (top->file->device != device || top->file->inode != inode))
+        top = top->parent;
+    return top;
+}
+
 /* The link whose file that is; NULL, said. */
 static struct vdisk *link_named(struct vdisk *top, const char *path)
 {
+    struct vdisk *link;
     struct stat st;
 
     if (stat(path, &st) < 0) {
         chain_error(&top->log, -errno, "disk: %s: %s", path, strerror(errno));
         return NULL;
     }
-    for (struct vdisk *link = top; link; link = link->parent)
-        if (link->file->device == st.st_dev && link->file->inode == st.st_ino)
-            return link;
+    link = link_of(top, st.st_dev, st.st_ino);
+    if (link)
+        return link;
     chain_error(&top->log, -EINVAL, "disk: %s: is not in the chain of %s", path, top->file->path);
     return NULL;
 }
@@ -48,18 +56,19 @@ static int find(struct family *family, struct vdisk *of, const struct merge *m)
     return err ? err : family_find(family, of, m->parent->file->path, top);
 }
 
-static int refuse_others(const struct merge *m)
+/* With another child of the parent nothing may be written to it: not by the merge, and not by a guest afterwards. */
+static int look_for_others(struct merge *m, struct family *others, bool last)
 {
-    struct family others = {0};
-    int err = find(&others, m->parent, m);
+    int err = find(others, m->parent, m);
 
     if (err)
-        disk_error(m->parent, err, "cannot look for its other children: %s", strerror(-err));
-    else if (others.count > 0 && !MUTANT("merge-other-child"))
-        err = disk_error(m->parent, -EBUSY, "has another child, %s: with what is merged it would lose its parent",
-                         others.path[0]);
-    family_free(&others);
-    return err;
+        return disk_error(m->parent, err, "cannot look for its other children: %s", strerror(-err));
+    if (others->count == 0 || MUTANT("merge-other-child"))
+        return 0;
+    m->other = others->path[0];
+    if (m->above || last)
+        return 0;
+    return disk_error(m->parent, -EBUSY, "has another child, %s: with what is merged it would lose its parent", m->other);
 }
 
 static int open_child(const struct merge *m, const char *path, struct vdisk **child)
@@ -109,31 +118,75 @@ static int close_children(struct merge *m)
     return err;
 }
 
-static int merge_link(struct vdisk_port *port, struct vdisk *child, const char *const *named,
+static int merge_link(struct vdisk_port *port, struct vdisk *child, const char *const *named, bool last,
                       const struct vdisk_progress *progress, struct vdisk_merge_result *result)
 {
     struct vdisk *top = vdisk_port_disk(port);
+    struct family others = {0};
     struct merge m = {.port = port, .child = child, .parent = child->parent, .progress = progress, .result = result};
     int err, closed;
 
     m.above = above(top, child);
     m.higher = m.above ? above(top, m.above) : NULL;
-    err = refuse_others(&m);
+    err = look_for_others(&m, &others, last);
     if (!err)
         err = open_children(&m, named);
     if (!err)
         err = merge_one(&m);
     closed = close_children(&m);
+    family_free(&others);
+    return err ? err : closed;
+}
+
+/* Is that file not in the chain, but a child of one of its links? What the interruption of its merge left over is. */
+static bool is_left_over(struct vdisk *top, const char *path)
+{
+    static const struct vdisk_open_options silently;
+    struct vdisk *disk;
+    bool is;
+
+    if (vdisk_open(path, &silently, &disk))
+        return false;
+    is = !link_of(top, disk->file->device, disk->file->inode) && disk->parent &&
+         link_of(top, disk->parent->file->device, disk->parent->file->inode);
+    vdisk_close(disk);
+    return is;
+}
+
+/* It is nobody's parent in the chain: what remains is to see that it is superfluous, and to remove it. */
+static int merge_left_over(struct vdisk *of, const struct vdisk_merge_options *o, const struct vdisk_progress *progress,
+                           struct vdisk_merge_result *result)
+{
+    struct vdisk_open_options how = {.flags = VDISK_OPEN_WRITE, .log = of->log};
+    struct merge m = {.other = of->file->path, .progress = progress, .result = result};
+    int err = vdisk_port_open(o->link, &how, &m.port), closed;
+
+    if (err)
+        return err;
+    m.child = vdisk_port_disk(m.port);
+    m.parent = m.child->parent;
+    if (!m.parent || (o->into && link_named(m.child, o->into) != m.parent))
+        err = disk_error(m.child, -EINVAL, "is not in the chain of %s", m.other);
+    if (!err)
+        err = open_children(&m, o->children);
+    if (!err)
+        err = merge_one(&m);
+    closed = close_children(&m);
+    err = err ? err : closed;
+    closed = vdisk_port_close(m.port);
     return err ? err : closed;
 }
 
 static int merge(struct vdisk_port *port, const struct vdisk_merge_options *o, const struct vdisk_progress *progress,
                  struct vdisk_merge_result *result)
 {
-    struct vdisk *top = vdisk_port_disk(port), *first = o->link ? link_named(top, o->link) : top, *into;
+    struct vdisk *top = vdisk_port_disk(port), *first, *into;
     unsigned depth = 0, end;
     int err = 0;
 
+    if (o->link && is_left_over(top, o->link))
+        return merge_left_over(top, o, progress, result);
+    first = o->link ? link_named(top, o->link) : top;
     if (!first)
         return -EINVAL;
     if (!first->parent)
@@ -151,7 +204,7 @@ static int merge(struct vdisk_port *port, const struct vdisk_merge_options *o, c
 
         for (unsigned i = 0; i < end; i++)
             child = child->parent;
-        err = merge_link(port, child, end == depth ? o->children : NULL, progress, result);
+        err = merge_link(port, child, end == depth ? o->children : NULL, o->last, progress, result);
     }
     return err;
 }

@@ -15,6 +15,9 @@
  *
  * What others write to the child while it is copied is noted (dirty.h) and copied again, the last of it while the port is
  * paused. To begin anew after any interruption is to copy anew. Nothing but 1 and 3 to 5 happens in a pause.
+ *
+ * A cut between 4 and 5 leaves a parent with two children, and must not be written to. It is read instead: if it shows all
+ * that the child holds, 3 is so, and 4 and 5 are what remains. Of any other parent with two children that is refused.
  */
 #include "merge.h"
 
@@ -111,6 +114,50 @@ static int copy_all(struct merge *m)
     return err ? err : vdisk_transfer(m->parent, m->ring, VDISK_FLUSH, NULL, 0, 0); /* the pause is shorter then */
 }
 
+/* ---- Nothing to copy ---- */
+
+static int has_other(const struct merge *m)
+{
+    return disk_error(m->parent, -EBUSY,
+                      "has another child, %s: with what is merged it would lose its parent (one that an interrupted merge "
+                      "left over goes if it is merged itself)",
+                      m->other);
+}
+
+/* Does the parent show what the child alone holds there? -EBUSY, said: not so. */
+static int compare_extent(struct merge *m, const struct vdisk_extent *extent, uint64_t offset)
+{
+    char *shown = m->buffer + PIECE;
+    int err = 0;
+
+    if (extent->kind == VDISK_EXTENT_DATA)
+        err = vdisk_transfer(m->child, m->ring, VDISK_READ, m->buffer, offset, extent->length);
+    else
+        memset(m->buffer, 0, extent->length);
+    if (!err)
+        err = vdisk_transfer(m->parent, m->ring, VDISK_READ, shown, offset, extent->length);
+    if (!err && memcmp(m->buffer, shown, extent->length) != 0 && !MUTANT("merge-removes-unproved"))
+        err = has_other(m);
+    return err;
+}
+
+static int compare_all(struct merge *m)
+{
+    struct vdisk_extent extent;
+    int err = m->parent->size == m->child->size ? 0 : has_other(m);
+
+    for (uint64_t offset = 0; !err && offset < m->child->size; offset += extent.length) {
+        err = cancelled(m) ? -ECANCELED
+                           : vdisk_map(m->child, offset, m->child->size - offset, VDISK_MAP_ALONE, &extent);
+        if (err || (extent.kind != VDISK_EXTENT_DATA && extent.kind != VDISK_EXTENT_ZERO))
+            continue;
+        if (extent.length > PIECE)
+            extent.length = PIECE;
+        err = compare_extent(m, &extent, offset);
+    }
+    return err;
+}
+
 /* ---- Before ---- */
 
 /* The same link open for writing, beside the one that is; it becomes the chain's in the next pause. */
@@ -176,7 +223,7 @@ static int announce(struct merge *m)
 static int begin(struct merge *m)
 {
     struct vdisk *parent, *child = NULL, *above = NULL;
-    int err = claim(m->parent, &parent);
+    int err = claim(m->other ? NULL : m->parent, &parent);
 
     if (!err)
         err = claim(m->child, &child);
@@ -191,8 +238,8 @@ static int begin(struct merge *m)
     install(m, m->above, &m->child, child);
     install(m, m->child, &m->parent, parent);
     atomic_store(&m->child->dirty, m->dirty);
-    err = announce(m);
-    if (m->parent)
+    err = m->other ? 0 : announce(m);
+    if (m->parent && !m->other)
         m->parent->walked_by = vdisk_port_disk(m->port);
     resume(m);
     return err;
@@ -235,15 +282,25 @@ static int relink_children(struct merge *m)
     return err;
 }
 
+/* The parent shows everything, durably. */
+static int complete_parent(struct merge *m)
+{
+    int err;
+
+    if (m->other)
+        return dirty_bytes(m->child->dirty) ? has_other(m) : file_sync(m->parent->file);
+    err = copy_changed(m);
+    if (err || MUTANT("merge-not-durable"))
+        return err;
+    return m->parent->format->settle ? m->parent->format->settle(m->parent) : m->parent->format->sync(m->parent);
+}
+
 /* The last bytes, and the change to the parent. Paused. */
 static int change_over(struct merge *m)
 {
-    bool stays_writable = !m->above && !m->child_frozen;
-    int err = copy_changed(m);
+    bool stays_as_it_is = m->other || (!m->above && !m->child_frozen);
+    int err = complete_parent(m);
 
-    if (!err && !MUTANT("merge-not-durable"))
-        err = m->parent->format->settle ? m->parent->format->settle(m->parent)
-                                        : m->parent->format->sync(m->parent);
     if (!err)
         err = relink_children(m);
     if (!err)
@@ -261,7 +318,7 @@ static int change_over(struct merge *m)
     else
         port_swap(m->port, m->parent);
     m->child->parent = NULL;
-    return stays_writable ? 0 : disk_freeze(m->parent);
+    return stays_as_it_is ? 0 : disk_freeze(m->parent);
 }
 
 /* What was opened for writing only for this is read-only again. Paused. */
@@ -272,7 +329,7 @@ static int restore(struct merge *m, bool merged)
     atomic_store(&m->child->dirty, NULL);
     if (m->parent)
         m->parent->walked_by = NULL;
-    if (m->parent && !merged)
+    if (m->parent && !merged && !m->other)
         err = disk_freeze(m->parent);
     if (!merged && m->child_frozen) {
         each = disk_freeze(m->child);
@@ -293,7 +350,7 @@ static int run(struct merge *m)
     if (err && !m->child->dirty)
         return err; /* nothing was replaced */
     if (!err)
-        err = copy_all(m);
+        err = m->other ? compare_all(m) : copy_all(m);
     port_pause(m->port);
     if (!err) {
         err = change_over(m);
@@ -314,7 +371,7 @@ static int open_workspace(struct merge *m)
 {
     int err = dirty_open(m->child, &m->dirty);
 
-    m->buffer = aligned_alloc(4096, PIECE);
+    m->buffer = aligned_alloc(4096, 2 * PIECE);
     if (!err)
         err = m->buffer ? vdisk_ring_open(1, VDISK_BACKEND_AUTO, &m->ring) : -ENOMEM;
     return err;

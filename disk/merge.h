@@ -11,6 +11,7 @@ struct merge {
     struct vdisk *child, *parent;
     struct vdisk **child_of; /* other children of the child, open for writing, alone */
     size_t children;
+    const char *other; /* another child of the parent, which is then not written: it must show already what it would show */
     const struct vdisk_progress *progress;
     struct vdisk_merge_result *result;
 

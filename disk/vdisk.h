@@ -246,6 +246,7 @@ struct vdisk_merge_options {
     const char *link;            /* the file of the chain that is merged; NULL: the top */
     const char *into;            /* the file of the chain that all from link down to it go into; NULL: link's parent */
     const char *const *children; /* files whose parent is link, NULL-terminated; beside it they are found; NULL: none */
+    bool last;                   /* the port is closed next; nobody writes to it meanwhile or afterwards */
 };
 
 struct vdisk_merge_result {
@@ -254,7 +255,9 @@ struct vdisk_merge_result {
     struct vdisk_pause pause;
 };
 
-/* Puts what a link of the chain holds into its parent, of which no other child may be known. The chain shows the same
+/* Puts what a link of the chain holds into its parent, of which no other child may be known unless the parent shows all of
+ * it already: then nothing is written to the parent, and if the link is the top, last must be set. (So a link that a power
+ * cut left over, whose child has got its parent, is removed too: link may name it although it is not in the chain.) The chain shows the same
  * before, meanwhile and afterwards, to others too, and after a power cut at any moment: then merge again. A link that is
  * the parent of others becomes superfluous: they become children of its parent. A parent that is smaller is made larger.
  * At last the link's file is removed, and if it was the top the port goes on in its parent. Bytes moved are the link's own.

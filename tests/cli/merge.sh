@@ -99,8 +99,35 @@ for f in vhdx vhd; do
     holds small.$f large.raw
     clean small.$f
 
-    # refused
+    # what a power cut leaves whose child has got its new parent: the command again, or the file itself, finishes
     block=1M
+    for again in "c.$f --link b.$f" "b.$f"; do
+        chain $f
+        mkdir -p left && cp b.$f left/
+        quietly merge c.$f --link b.$f
+        mv left/b.$f b.$f
+        quietly relink b.$f --parent a.$f --force 2>/dev/null # as its merge had it recorded
+        sha256sum c.$f a.$f base.$f >before
+        # shellcheck disable=SC2086
+        status 0 vdisk merge $again
+        grep -q 'moved 0.*removed 1 file' out || fail "not told: $(cat out)"
+        [ ! -e b.$f ] || fail "what was left over is still there"
+        sha256sum -c --quiet before || fail "the chain was touched"
+        holds c.$f ref.raw
+    done
+    # ... but not when it holds anything else
+    quietly snapshot a.$f b.$f
+    echo more | quietly write b.$f --offset 7777777
+    sha256sum ./*.$f >before
+    refused 'has another child' vdisk merge b.$f
+    refused 'has another child' vdisk merge c.$f --link b.$f
+    head -c 4096 /dev/zero | quietly write b.$f --offset 7774208
+    sha256sum ./*.$f >before
+    refused 'has another child' vdisk merge b.$f
+    sha256sum -c --quiet before || fail "something was touched"
+    rm b.$f
+
+    # refused
     chain $f
     sha256sum ./*.$f >before
     refused 'no parent' vdisk merge base.$f
