@@ -130,7 +130,7 @@ int job_new(struct control_server *server, uint64_t client, json_t *request, str
 json_t *job_run(struct job *job)
 {
     json_t *result = NULL;
-    int err = job->cancel ? -ECANCELED : job->operation->run(job, &result);
+    int err = __atomic_load_n(&job->cancel, __ATOMIC_RELAXED) ? -ECANCELED : job->operation->run(job, &result);
 
     if (!job->operation->instant)
         server_follow(job->server);

@@ -67,9 +67,9 @@ void queue_stop(struct queue *queue)
     pthread_mutex_lock(&queue->lock);
     queue->stop = true;
     for (struct job *job = queue->waiting; job; job = job->next)
-        job->cancel = 1;
+        __atomic_store_n(&job->cancel, 1, __ATOMIC_RELAXED);
     if (queue->running)
-        queue->running->cancel = 1;
+        __atomic_store_n(&queue->running->cancel, 1, __ATOMIC_RELAXED);
     pthread_cond_signal(&queue->work);
     pthread_mutex_unlock(&queue->lock);
     pthread_join(queue->thread, NULL);
@@ -128,9 +128,9 @@ void queue_cancel(struct queue *queue, uint64_t client)
     pthread_mutex_lock(&queue->lock);
     for (struct job *job = queue->waiting; job; job = job->next)
         if (job->client == client)
-            job->cancel = 1;
+            __atomic_store_n(&job->cancel, 1, __ATOMIC_RELAXED);
     if (queue->running && queue->running->client == client)
-        queue->running->cancel = 1;
+        __atomic_store_n(&queue->running->cancel, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&queue->lock);
 }
 

@@ -100,11 +100,6 @@ int disk_read(struct vdisk *disk, void *buffer, uint64_t offset, uint64_t length
 
 /* ---- Pace ---- */
 
-static bool is_cancelled(const struct compact *c)
-{
-    return c->progress && c->progress->cancel && *c->progress->cancel;
-}
-
 /* After some work: tells, waits as the rate demands. -ECANCELED. */
 static int pace(struct compact *c)
 {
@@ -112,7 +107,7 @@ static int pace(struct compact *c)
 
     if (c->progress && c->progress->step)
         c->progress->step(c->progress->arg, c->at < c->total ? c->at : c->total, c->total);
-    while (!is_cancelled(c) && rate) {
+    while (!disk_cancelled(c->progress) && rate) {
         struct timespec now, nap = {.tv_nsec = 20000000};
 
         clock_gettime(CLOCK_MONOTONIC, &now);
@@ -121,7 +116,7 @@ static int pace(struct compact *c)
             break;
         nanosleep(&nap, NULL);
     }
-    return is_cancelled(c) ? -ECANCELED : 0;
+    return disk_cancelled(c->progress) ? -ECANCELED : 0;
 }
 
 /* ---- Zeros ---- */

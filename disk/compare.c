@@ -95,7 +95,7 @@ static int fill_row(struct comparison *c, int *count)
         uint64_t zeros;
         int err;
 
-        if (c->progress && c->progress->cancel && *c->progress->cancel)
+        if (disk_cancelled(c->progress))
             return -ECANCELED;
         err = zeros_ahead(c, &zeros);
         if (err)

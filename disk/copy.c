@@ -75,11 +75,6 @@ static void fail(struct copier *c, int error)
         atomic_compare_exchange_strong(&c->error, &none, error);
 }
 
-static bool cancelled(const struct vdisk_progress *progress)
-{
-    return progress && progress->cancel && *progress->cancel;
-}
-
 /* Adds to the sums, and tells. */
 static void account(struct copier *c, struct vdisk_copy_result moved)
 {
@@ -95,7 +90,7 @@ static void account(struct copier *c, struct vdisk_copy_result moved)
 
 static int failure(struct copier *c)
 {
-    if (cancelled(c->progress))
+    if (disk_cancelled(c->progress))
         fail(c, -ECANCELED);
     return c->error;
 }
@@ -252,7 +247,7 @@ static int count(struct copier *c)
     int err = 0;
 
     for (c->at = 0; c->at < c->source->size && !err; c->at += err ? 0 : claim.length) {
-        err = cancelled(c->progress) ? -ECANCELED : look(c, &claim);
+        err = disk_cancelled(c->progress) ? -ECANCELED : look(c, &claim);
         if (!err && claim.kind == VDISK_EXTENT_DATA)
             c->total += claim.length;
     }

@@ -12,7 +12,8 @@
  *   reserve, drop     worker threads, several at once; may block; the format serialises them
  *   sync              worker threads, several at once; a caller returns when everything published before its call is
  *                     durable (callers that meet may share one run)
- *   open, close, settle, relink, info, create, check, repair   one thread, nothing else running on the disk
+ *   info              one thread, while requests go on
+ *   open, close, settle, relink, create, check, repair   one thread, nothing else running on the disk
  *
  * Ranges are inside the disk, multiples of its sector size, and not empty. Errors are -errno, said in the file's log
  * by the function that finds them.
@@ -231,6 +232,12 @@ int disk_mark_changes(struct vdisk *disk, const uint8_t mark[16]);
 int disk_track(struct vdisk *disk, uint64_t offset, uint64_t length);
 
 #define disk_say(disk, level, ...) file_say((disk)->file, (level), (disk)->format->name, __VA_ARGS__)
+
+/* Is the work to stop? Any thread; whoever says so may be another one, or a signal's handler. */
+static inline bool disk_cancelled(const struct vdisk_progress *progress)
+{
+    return progress && progress->cancel && __atomic_load_n(progress->cancel, __ATOMIC_RELAXED);
+}
 
 /* Says "<format>: <path>: <text>" and returns error. */
 #define disk_error(disk, error, ...) file_error((disk)->file, (disk)->format->name, (error), __VA_ARGS__)

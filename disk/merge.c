@@ -37,11 +37,6 @@
 #define LAST_BYTES (UINT64_C(4) << 20) /* that are left for the pause, where the guest lets us */
 #define PASSES 8
 
-static bool cancelled(const struct merge *m)
-{
-    return m->progress && m->progress->cancel && *m->progress->cancel;
-}
-
 static void resume(struct merge *m)
 {
     uint64_t nanoseconds = port_resume(m->port);
@@ -97,7 +92,7 @@ static int copy_changed(struct merge *m)
     int err = 0;
 
     while (!err && dirty_take(m->child->dirty, &at, &length, PIECE)) {
-        err = cancelled(m) ? -ECANCELED : copy_range(m, at, length);
+        err = disk_cancelled(m->progress) ? -ECANCELED : copy_range(m, at, length);
         at += length;
     }
     return err;
@@ -147,7 +142,7 @@ static int compare_all(struct merge *m)
     int err = m->parent->size == m->child->size ? 0 : has_other(m);
 
     for (uint64_t offset = 0; !err && offset < m->child->size; offset += extent.length) {
-        err = cancelled(m) ? -ECANCELED
+        err = disk_cancelled(m->progress) ? -ECANCELED
                            : vdisk_map(m->child, offset, m->child->size - offset, VDISK_MAP_ALONE, &extent);
         if (err || (extent.kind != VDISK_EXTENT_DATA && extent.kind != VDISK_EXTENT_ZERO))
             continue;

@@ -27,11 +27,6 @@
 #define FEW (UINT64_C(1) << 20)    /* what is left for the pause */
 #define TRIES 8
 
-static bool cancelled(const struct move *m)
-{
-    return m->progress && m->progress->cancel && *m->progress->cancel;
-}
-
 static uint64_t done(const struct move *m)
 {
     return m->files + move_copy_moved(m->copy) + move_copy_shared(m->copy);
@@ -139,7 +134,8 @@ static int count(struct move *m)
     struct vdisk_extent extent;
 
     for (uint64_t at = 0; at < m->source->size; at += extent.length) {
-        int err = cancelled(m) ? -ECANCELED : vdisk_map(m->source, at, m->source->size - at, flags, &extent);
+        int err = disk_cancelled(m->progress) ? -ECANCELED
+                                              : vdisk_map(m->source, at, m->source->size - at, flags, &extent);
 
         if (err)
             return err;
@@ -154,7 +150,7 @@ static void keep_rate(const struct move *m)
     uint64_t rate = m->options->rate, moved = move_copy_moved(m->copy);
     struct timespec nap = {.tv_nsec = 20000000}, now;
 
-    while (rate > 0 && !cancelled(m)) {
+    while (rate > 0 && !disk_cancelled(m->progress)) {
         clock_gettime(CLOCK_MONOTONIC, &now);
         if (((double)(now.tv_sec - m->began.tv_sec) + (double)(now.tv_nsec - m->began.tv_nsec) / 1e9) * (double)rate >=
             (double)moved)
@@ -183,7 +179,7 @@ static int copy(struct move *m, uint64_t enough)
     while (!err && mirror_dirty(m->mirror) > enough && mirror_next(m->mirror, &at, EMPTY, &offset, &length)) {
         struct vdisk_extent extent;
 
-        err = cancelled(m) ? -ECANCELED : mirror_failure(m->mirror);
+        err = disk_cancelled(m->progress) ? -ECANCELED : mirror_failure(m->mirror);
         if (!err)
             err = vdisk_map(m->source, offset, length, flags, &extent);
         if (err)
@@ -261,7 +257,7 @@ static int switch_over(struct move *m)
         if (!err)
             err = flush(m); /* so that little of it is left for the pause */
     }
-    if (err || cancelled(m))
+    if (err || disk_cancelled(m->progress))
         return err ? err : -ECANCELED;
     port_pause(m->port);
     err = change_over(m);

@@ -59,7 +59,7 @@ static int bytes_copy(struct file *from, int to, const struct vdisk_progress *pr
             hole = data + PART;
         err = part_copy(from, to, data, hole - data, buffer);
         at = hole;
-        if (!err && progress && progress->cancel && *progress->cancel)
+        if (!err && disk_cancelled(progress))
             err = -ECANCELED;
         if (!err && progress && progress->step)
             progress->step(progress->arg, done + at < total ? done + at : total, total);

@@ -27,7 +27,7 @@ static int find_data(struct vdisk *disk, uint64_t from, const struct vdisk_progr
     for (*where = from; *where < disk->size && !err;) {
         struct vdisk_extent extent;
 
-        if (progress && progress->cancel && *progress->cancel)
+        if (disk_cancelled(progress))
             err = -ECANCELED;
         if (progress && progress->step)
             progress->step(progress->arg, *where - from, disk->size - from);

@@ -329,7 +329,7 @@ struct vdisk_field {
 };
 
 typedef void vdisk_field_fn(void *arg, const struct vdisk_field *field);
-int vdisk_info(struct vdisk *disk, vdisk_field_fn *field, void *arg); /* this link only */
+int vdisk_info(struct vdisk *disk, vdisk_field_fn *field, void *arg); /* this link only; also while io goes on */
 
 enum vdisk_severity {
     VDISK_FAULT, /* costs data or trust */

@@ -110,7 +110,7 @@ static int check_bat(struct vhdx_check *c)
     int err = piece ? 0 : -ENOMEM;
 
     for (uint64_t index = 0; index < total && !err; index += per_piece) {
-        if (progress && progress->cancel && *progress->cancel) {
+        if (disk_cancelled(progress)) {
             err = -ECANCELED;
             break;
         }

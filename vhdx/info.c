@@ -68,12 +68,13 @@ static void tell_file(struct vhdx *v, struct teller *to)
     tell_bytes(to, "size", v->disk.file->size);
 }
 
-static void tell_header(const struct vhdx *v, struct teller *to)
+static void tell_header(struct vhdx *v, struct teller *to)
 {
-    const struct vhdx_header *h = &v->header;
+    struct vhdx_header copy, *h = &copy;
+    unsigned slot = vhdx_header_copy(v, &copy);
 
     to->group = "header";
-    tell_number(to, "offset", VHDX_HEADER_AT(v->slot));
+    tell_number(to, "offset", VHDX_HEADER_AT(slot));
     tell_number(to, "sequence-number", le64_get(h->sequence));
     tell_guid(to, "file-write-guid", &h->file_write_guid);
     tell_guid(to, "data-write-guid", &h->data_write_guid);

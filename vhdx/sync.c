@@ -192,6 +192,21 @@ int vhdx_sync_pages(struct vhdx *v, struct vhdx_batch *batch)
     return err;
 }
 
+unsigned vhdx_header_copy(struct vhdx *v, struct vhdx_header *copy)
+{
+    unsigned slot;
+
+    pthread_mutex_lock(&v->sync_lock);
+    while (v->sync_running)
+        pthread_cond_wait(&v->sync_done, &v->sync_lock);
+    pthread_mutex_lock(&v->lock);
+    *copy = v->header;
+    slot = v->slot;
+    pthread_mutex_unlock(&v->lock);
+    pthread_mutex_unlock(&v->sync_lock);
+    return slot;
+}
+
 int vhdx_sync(struct vdisk *disk)
 {
     struct vhdx *v = vhdx_of(disk);

@@ -120,6 +120,9 @@ void vhdx_space_recycle(struct vhdx *v, struct vhdx_runs *runs);
 /* Batches become durable, through the log and in place, after everything that was written before. Nobody else syncs. */
 int vhdx_log_commit(struct vhdx *v, struct vhdx_batch *batches, uint64_t flushed, uint64_t last);
 
+/* The header while others write: taken between two runs of sync. Returns its slot. (sync.c) */
+unsigned vhdx_header_copy(struct vhdx *v, struct vhdx_header *copy);
+
 /* ---- What disk_format has ---- */
 
 int vhdx_map(struct vdisk *disk, enum disk_access access, uint64_t offset, uint64_t length, struct disk_extent *extent);

@@ -300,7 +300,7 @@ static void cancel_midway(void *arg, uint64_t done, uint64_t total)
 {
     (void)arg;
     if (done > total / 4)
-        cancel = 1;
+        __atomic_store_n(&cancel, 1, __ATOMIC_RELAXED);
 }
 
 static void copies(void **state)

@@ -162,7 +162,7 @@ static void task_management(void **state)
         request_make(REQUEST, 1, CDB(SCSI_READ_10, 0, 0, 0, 0, 0, 0, 0, 128));
         for (unsigned i = 0; i < 60; i++) {
             struct part parts[] = {{REQUEST, sizeof(struct virtio_scsi_cmd_req), false},
-                                   {RESPONSE, sizeof(struct virtio_scsi_cmd_resp), true},
+                                   {RESPONSE + i % 2 * 0x100, sizeof(struct virtio_scsi_cmd_resp), true},
                                    {DATA + i * 65536, 65536, true}};
 
             driver_give(&driver, 2 + i % 2, (uint16_t)(3 * i), parts, 3);
@@ -216,7 +216,7 @@ static void reset_in_flight(void **state)
         request_make(REQUEST, 0, CDB(SCSI_READ_10, 0, 0, 0, 0, 0, 0, 0, 128));
         for (unsigned i = 0; i < 60; i++) {
             struct part parts[] = {{REQUEST, sizeof(struct virtio_scsi_cmd_req), false},
-                                   {RESPONSE, sizeof(struct virtio_scsi_cmd_resp), true},
+                                   {RESPONSE + i % 2 * 0x100, sizeof(struct virtio_scsi_cmd_resp), true},
                                    {DATA + i * 65536, 65536, true}};
 
             driver_give(&driver, 2 + i % 2, (uint16_t)(3 * i), parts, 3);
