@@ -167,14 +167,15 @@ static int write_blocks(struct file *file, const struct vhdx_shape *shape, uint6
 static int make_locator(struct file *file, const struct disk_geometry *g, uint8_t **locator, size_t *length)
 {
     struct vhdx_locator values;
+    struct vhdx_header parent;
     int err;
 
     *locator = NULL;
     *length = 0;
     if (!g->parent)
         return 0;
-    err = vhdx_locator_make(&vhdx_of(g->parent)->header.data_write_guid, g->parent_relative, g->parent_absolute,
-                            &values);
+    vhdx_header_copy(vhdx_of(g->parent), &parent); /* of a snapshot it is in use still */
+    err = vhdx_locator_make(&parent.data_write_guid, g->parent_relative, g->parent_absolute, &values);
     if (!err)
         err = vhdx_locator_write(&values, locator, length);
     vhdx_locator_free(&values);
