@@ -107,7 +107,7 @@ run() {
     : >"$work/console.log"
     TMPDIR=$work timeout -k 5 "$timeout" "${machine[@]}" >"$work/qemu.log" 2>&1 </dev/null &
     pid=$!
-    trap 'kill $pid 2>/dev/null; wait; rm -rf "$work"' EXIT
+    trap 'kill $pid 2>/dev/null || true; wait; rm -rf "$work"' EXIT
     follow $pid
     wait $pid || status=$?
     mkdir -p "$results"
