@@ -153,7 +153,8 @@ for f in vhdx vhd; do
     rm pipe
     quietly resize c.$f 20M --shrink-data
     refused 'would become larger' vdisk merge c.$f
-    sha256sum -c --quiet before 2>&1 | grep -v "^c.$f\|WARNING" && fail "something was touched"
+    sed -i "/ \.\/c\.$f\$/d" before # resized
+    [ "$(wc -l <before)" -eq 3 ] && sha256sum -c --quiet before || fail "something was touched"
 
     # a parent that may not be written
     if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
