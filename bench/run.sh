@@ -9,7 +9,7 @@
 #   ROUNDS   5      rounds of each work                DISK    a directory on the disk (O_DIRECT)
 #   SECONDS_EACH 2  of a timed run                     MEMORY  a directory on tmpfs
 #   SIZE     1G     of the disks                       ONLY    works, by part of their names: "convert threads"
-#   REFLINK  10G    of the disk that is reflinked
+#   REFLINK  10G    of the disk that is reflinked    FIXED   100G, of the fixed disk that is made there
 set -euo pipefail
 
 SRC=$(cd "$(dirname "$0")/.." && pwd)
@@ -270,10 +270,13 @@ reflink() {
     local directory=$disk/xfs
     wanted reflink || return 0
     mkdir -p "$directory"
-    truncate -s $((3 * $(numfmt --from=iec "$REFLINK") + 1073741824)) "$disk/xfs.img"
+    truncate -s $((3 * $(numfmt --from=iec "$REFLINK") + $(numfmt --from=iec "${FIXED:-100G}") + 1073741824)) "$disk/xfs.img"
     mkfs.xfs -q -m reflink=1 "$disk/xfs.img" && mount -o loop "$disk/xfs.img" "$directory" ||
         { echo "bench: no XFS on a loop device here: reflink is not measured" >&2; rm -f "$disk/xfs.img"; return 0; }
     mounted=$directory
+    milliseconds_of_fixed() { rm -f "$directory"/new.vhdx; "$VDISK" create "$directory/new.vhdx" --type fixed --size "${FIXED:-100G}" --quiet; }
+    count "create fixed ${FIXED:-100G} vhdx, XFS" "$(milliseconds milliseconds_of_fixed)" ms
+    rm -f "$directory/new.vhdx"
     "$VDISK" create "$directory/s.raw" --size "$REFLINK" --quiet
     "$VDISK" bench "$directory/s.raw" --rw write --bs 1M --number-ios $(($(numfmt --from=iec "$REFLINK") / 1048576)) >/dev/null
     new() { rm -f "$directory"/new.*; sync -f "$directory"; }
@@ -283,6 +286,61 @@ reflink() {
     umount "$directory"
     mounted=
     rm -rf "$disk/xfs.img" "$directory"
+}
+
+# ---- Maintenance: until it is durable, for all ----
+
+# The child holds a quarter of the disk, in pieces of 64 KiB. QEMU writes no differencing VHDX: its overlay is a qcow2
+# over a copy of the same parent, with the same bytes in it.
+merge() {
+    wanted merge || return 0
+    "$VDISK" create "$disk/s.vhdx" --size "$SIZE" --quiet && fill "$disk/s.vhdx"
+    "$VDISK" create "$disk/c.vhdx" --parent "$disk/s.vhdx" --quiet
+    "$VDISK" bench "$disk/c.vhdx" --rw randwrite --bs 64k --iodepth 8 --number-ios $((BYTES / 65536 / 4)) >/dev/null
+    "$VDISK" convert "$disk/c.vhdx" "$disk/c.raw" --quiet
+    qemu-img convert -f raw -O qcow2 -B "$disk/s.vhdx" -F vhdx "$disk/c.raw" "$disk/c.qcow2"
+    again() { # FILE...: copies of them, in $disk/new
+        rm -rf "$disk/new" && mkdir "$disk/new"
+        for file in "$@"; do cp --sparse=never "$disk/$file" "$disk/new/"; done
+        sync -f "$disk"
+    }
+    durable_merge() { "$VDISK" merge "$disk/new/c.vhdx" --quiet; }
+    durable_commit() { qemu-img commit -q -f qcow2 "$disk/new/c.qcow2" && sync "$disk/new/s.vhdx"; }
+    ours_merge() { again s.vhdx c.vhdx; per_second durable_merge; }
+    qemu_commit() {
+        again s.vhdx c.qcow2
+        qemu-img rebase -q -u -f qcow2 -b "$disk/new/s.vhdx" -F vhdx "$disk/new/c.qcow2"
+        per_second durable_commit
+    }
+    work "merge, disk, vhdx" ours-merge qemu-commit
+    rm -rf "${disk:?}"/*
+}
+
+# Three quarters of what is allocated is zeros. Without a compact, a new image is what returns the space.
+compact() {
+    local at format driver
+    wanted compact || return 0
+    durable_compact() { "$VDISK" compact "$disk/new.$format" --quiet; }
+    durable_convert() {
+        qemu-img convert -f "$driver" -O "$driver" "$disk/new.$format" "$disk/new2.$format" && sync "$disk/new2.$format" &&
+            mv "$disk/new2.$format" "$disk/new.$format"
+    }
+    again() { rm -f "$disk"/new*; cp --sparse=never "$disk/s.$format" "$disk/new.$format"; sync -f "$disk"; }
+    ours_compact() { again; per_second durable_compact; }
+    qemu_compact() { again; per_second durable_convert; }
+    for format in vhdx vhd; do
+        driver=$format
+        [ $format = vhdx ] || driver=vpc
+        "$VDISK" create "$disk/s.$format" --size "$SIZE" --quiet && fill "$disk/s.$format"
+        for ((at = 0; at < BYTES; at += 256 << 20)); do
+            head -c 192M /dev/zero | "$VDISK" write "$disk/s.$format" --offset $at --quiet
+        done
+        work "compact, disk, $format" ours-compact qemu-compact
+        count "compact $format: size before" "$(stat -c %s "$disk/s.$format")" bytes
+        again && durable_compact
+        count "compact $format: size after" "$(stat -c %s "$disk/new.$format")" bytes
+        rm -f "$disk"/*
+    done
 }
 
 # ---- What is counted ----
@@ -322,9 +380,6 @@ counts() {
         rm -f "$memory"/*
     done
     rm -f "$disk"/*.vhdx
-    milliseconds_of_fixed() { rm -f "$disk"/new.vhdx; "$VDISK" create "$disk/new.vhdx" --type fixed --size "${FIXED:-40G}" --quiet; }
-    count "create fixed ${FIXED:-40G} vhdx on disk" "$(milliseconds milliseconds_of_fixed)" ms
-    rm -f "$disk"/*
     for where in memory disk; do
         local file=${!where}/o.vhdx direct=
         [ $where = memory ] || direct=--direct
@@ -351,5 +406,7 @@ chain
 first_writes
 convert
 reflink
+merge
+compact
 counts
 OUT=$OUT "$SRC/bench/report.sh"
