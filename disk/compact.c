@@ -43,31 +43,15 @@ struct compact {
 
 /* ---- Reading what a guest would, on no ring ---- */
 
-/* The first part of the range, at most length. Inside an epoch like any piece, so that what is read stays where it is.
- */
+/* The first part of the range. Inside an epoch like any piece, so that what is read stays where it is. */
 static int64_t read_part(struct vdisk *disk, uint8_t *to, uint64_t offset, uint64_t length)
 {
+    unsigned parity = epoch_enter(&disk->epoch, EPOCH_WORKER);
     struct vdisk *link = disk;
     struct disk_extent extent;
-    unsigned parity = epoch_enter(&disk->epoch, EPOCH_WORKER);
-    int err = 0;
+    int err = engine_find(disk, DISK_READ, offset, length, &link, &extent);
 
-    for (;; link = link->parent) {
-        extent.kind = VDISK_EXTENT_ZERO;
-        if (!link || offset >= link->size)
-            break;
-        length = length < link->size - offset ? length : link->size - offset;
-        err = link->format->map(link, DISK_READ, offset, length, &extent);
-        if (err)
-            break;
-        length = extent.length;
-        if (extent.kind != VDISK_EXTENT_BELOW)
-            break;
-        if (!link->parent && link->alone)
-            err = -ENXIO;
-        if (err)
-            break;
-    }
+    length = extent.length;
     if (!err && extent.kind == VDISK_EXTENT_DATA) {
         uint64_t there = length, size = link->file->size;
 

@@ -151,50 +151,61 @@ static int fill_piece(struct piece *piece, struct vdisk_io *io, struct vdisk *li
     return 0;
 }
 
-/* One extent of what is left of a READ or WRITE: asks map link by link, inside the epoch, and starts the piece. */
+int engine_find(struct vdisk *top, enum disk_access access, uint64_t offset, uint64_t length, struct vdisk **owner,
+                struct disk_extent *extent)
+{
+    struct vdisk *link = top;
+    int err = 0;
+
+    for (;; link = link->parent) {
+        extent->kind = VDISK_EXTENT_ZERO;
+        if (!link || offset >= link->size) /* a parent that is smaller than its child */
+            break;
+        *owner = link;
+        if (length > link->size - offset)
+            length = link->size - offset;
+        err = link->format->map(link, access, offset, length, extent);
+        if (err)
+            break;
+        length = extent->length;
+        if (extent->kind != VDISK_EXTENT_BELOW)
+            break;
+        if (!link->parent && link->alone) {
+            err = -ENXIO;
+            break;
+        }
+    }
+    extent->length = length;
+    return err;
+}
+
+/* One extent of what is left of a READ or WRITE: finds it, inside the epoch, and starts the piece. */
 static enum outcome step(struct vdisk_io *io, struct piece *piece)
 {
     struct vdisk *top = io->engine.disk, *link = top;
     struct vdisk_ring *ring = io->engine.ring;
     enum disk_access access = io->op == VDISK_WRITE ? DISK_WRITE : DISK_READ;
     uint64_t offset = io->offset + io->engine.at, length = io->length - io->engine.at;
+    enum outcome outcome = OUTCOME_ISSUED;
     struct disk_extent extent;
     int err;
 
     piece->parity = epoch_enter(&top->epoch, ring->slot);
     if (access == DISK_WRITE && hold_covers(&top->hold, offset, length) && !MUTANT("hold-write-enters")) {
-        epoch_leave(&top->epoch, ring->slot, piece->parity);
-        ring_piece_free(ring, piece);
-        return OUTCOME_HELD;
+        outcome = OUTCOME_HELD;
+        goto leave;
     }
-    for (;;) {
-        if (offset >= link->size) { /* a parent that is smaller than its child */
-            extent.kind = VDISK_EXTENT_ZERO;
-            break;
-        }
-        if (length > link->size - offset)
-            length = link->size - offset;
-        err = link->format->map(link, access, offset, length, &extent);
-        if (err)
-            goto leave;
-        length = extent.length;
-        if (extent.kind != VDISK_EXTENT_BELOW)
-            break;
-        if (!link->parent) {
-            err = link->alone ? -ENXIO : 0;
-            extent.kind = VDISK_EXTENT_ZERO;
-            if (err)
-                goto leave;
-            break;
-        }
-        link = link->parent;
+    err = engine_find(top, access, offset, length, &link, &extent);
+    if (!err && extent.kind == VDISK_EXTENT_ZERO) {
+        read_zeros(io, extent.length);
+        goto leave;
     }
-    extent.length = length;
-    if (extent.kind == VDISK_EXTENT_ZERO) {
-        read_zeros(io, length);
-        goto leave_done;
-    }
-    err = fill_piece(piece, io, link, &extent, offset);
+    if (!err)
+        err = fill_piece(piece, io, link, &extent, offset);
+    if (err == -EAGAIN)
+        outcome = block(io, link, offset, extent.length);
+    else if (err)
+        fail(io, err);
     if (err)
         goto leave;
     if (MUTANT("publish-before-data") && piece->publish)
@@ -207,15 +218,7 @@ static enum outcome step(struct vdisk_io *io, struct piece *piece)
 leave:
     epoch_leave(&top->epoch, ring->slot, piece->parity);
     ring_piece_free(ring, piece);
-    if (err == -EAGAIN)
-        return block(io, link, offset, length);
-    fail(io, err);
-    return OUTCOME_ISSUED;
-
-leave_done:
-    epoch_leave(&top->epoch, ring->slot, piece->parity);
-    ring_piece_free(ring, piece);
-    return OUTCOME_ISSUED;
+    return outcome;
 }
 
 static void run(struct vdisk_io *io)

@@ -13,6 +13,10 @@ void engine_resume(struct vdisk_io *io);  /* a worker has answered */
 void engine_continue(struct vdisk_io *io); /* there are free pieces again */
 void engine_begin(struct vdisk_io *io);    /* its disk and ring are set, and it is lent to the ring */
 void engine_end(struct vdisk_io *io);      /* it is through: done is called by the next poll */
+/* Down the chain, inside the epoch, to the link that has the first part of the range, or to the end: then it is zeros.
+ * extent->length is that part. -EAGAIN: *owner needs a reserve of that part first. */
+int engine_find(struct vdisk *top, enum disk_access access, uint64_t offset, uint64_t length, struct vdisk **owner,
+                struct disk_extent *extent);
 
 /* The bytes of a range may be others now. */
 static inline void engine_changed(struct vdisk *disk, uint64_t offset, uint64_t length)
