@@ -11,6 +11,7 @@
 
 #include "devices.h"
 #include "disk/endian.h"
+#include "disk/mutant.h"
 #include "ide.h"
 
 #define MASTER_BAR 4u
@@ -165,7 +166,7 @@ static void command_write(struct ide_channel *channel, uint8_t value)
             channel->wanted = false;
             ide_channel_done(channel, -ECANCELED);
         }
-        while (channel->flying && channel->dma)
+        while (channel->flying && channel->dma && !MUTANT("ide-stop-in-flight"))
             vdisk_ring_poll(channel->ide->ring, true);
         registers->master_status &= (uint8_t)~COMMAND_START;
     }

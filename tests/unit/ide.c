@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "tests/gate.h"
 #include "tests/support.h"
 #include "vmm/ide.h"
 
@@ -390,11 +391,60 @@ static void in_flight(void **state)
     stop();
 }
 
+static bool flying(void)
+{
+    bool flying;
+
+    pthread_mutex_lock(&lock);
+    flying = ide->channel[0].flying;
+    pthread_mutex_unlock(&lock);
+    return flying;
+}
+
+/* A reset, and a stop of the bus master, are over when the transfer is. */
+static void transfer_waited_for(void **state)
+{
+    struct gate gate;
+
+    (void)state;
+    if (!gate_works())
+        skip();
+    start(false);
+    entry(0, DATA, 0, true); /* 64 KiB */
+    out(MASTER, 4, 4, TABLE);
+    command(0x35, 0, 0, 128);
+    out(MASTER, 0, 1, 1);
+    test_equal(settle(), READY);
+    out(MASTER, 0, 1, 0);
+    for (unsigned round = 0; round < 2; round++) {
+        gate_shut(&gate, disks[0].port);
+        command(0x25, 0, 0, 128);
+        out(MASTER, 0, 1, 9);
+        while (!flying())
+            nanosleep(&(struct timespec){0, 100000}, NULL);
+        gate_open_later(&gate, 65536);
+        if (round == 0)
+            out(CONTROL, 0, 1, 4);
+        else
+            out(MASTER, 0, 1, 0);
+        gate_end(&gate);
+        out(CONTROL, 0, 1, 0);
+        out(MASTER, 0, 1, 0);
+        settle();
+    }
+    stop();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(identify),  cmocka_unit_test(pio),         cmocka_unit_test(refusals),
-        cmocka_unit_test(transfers), cmocka_unit_test(other_drive), cmocka_unit_test(in_flight),
+        cmocka_unit_test(identify),
+        cmocka_unit_test(pio),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(transfers),
+        cmocka_unit_test(other_drive),
+        cmocka_unit_test(in_flight),
+        cmocka_unit_test(transfer_waited_for),
     };
 
     scratch_make(dir, true);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/driver.h"
+#include "tests/gate.h"
 #include "vmm/storage.h"
 
 #define MIB (1u << 20)
@@ -293,6 +294,36 @@ static void reset_in_flight(void **state)
     stop();
 }
 
+/* A reset is over when what is in flight is. */
+static void reset_waits(void **state)
+{
+    struct part id[] = {{HEADER + 64, 16, false}, {HEADER + 128, 20, true}, {STATUS + 1, 1, true}};
+    struct virtio_blk_outhdr *out;
+    struct gate gate;
+
+    (void)state;
+    if (!gate_works())
+        skip();
+    start("w.vhdx", (struct machine_disk){.queues = 1}, 512);
+    driver_start(&driver, ALL_FEATURES, 1);
+    test_equal(ask(0, VIRTIO_BLK_T_OUT, 0, MIB), VIRTIO_BLK_S_OK);
+    gate_shut(&gate, given.port);
+    header(VIRTIO_BLK_T_IN, 0);
+    for (unsigned i = 0; i < 8; i++) {
+        struct part parts[] = {{HEADER, 16, false}, {DATA + i * 65536, 65536, true}, {STATUS, 1, true}};
+
+        driver_give(&driver, 0, (uint16_t)(3 * i), parts, 3);
+    }
+    out = driver_at(&driver, HEADER + 64);
+    *out = (struct virtio_blk_outhdr){.type = VIRTIO_BLK_T_GET_ID};
+    driver_give(&driver, 0, 100, id, 3);
+    driver_wait(&driver, 0); /* its answer: those before it have begun */
+    gate_open_later(&gate, 8 * 65536);
+    driver_put(&driver, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    gate_end(&gate);
+    stop();
+}
+
 /* ---- How fast, how durable ---- */
 
 static double seconds_of(unsigned requests_count, uint32_t length)
@@ -331,7 +362,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests),      cmocka_unit_test(ranges),          cmocka_unit_test(read_only),
         cmocka_unit_test(large_sectors), cmocka_unit_test(out_of_range),    cmocka_unit_test(bad_chains),
-        cmocka_unit_test(odd_chains),    cmocka_unit_test(reset_in_flight), cmocka_unit_test(limits),
+        cmocka_unit_test(odd_chains),    cmocka_unit_test(reset_in_flight), cmocka_unit_test(reset_waits),
+        cmocka_unit_test(limits),
     };
 
     scratch_make(dir, true);
