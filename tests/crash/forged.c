@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A guest that writes what looks like a VHD's footer into its own disk: no power cut may leave the file ending in it. The
- * guest would choose what the disk is, its size and its parent among it.
+ * A guest that writes what looks like a VHD's footer into its own disk: no power cut may leave the file ending in it.
+ * The guest would choose what the disk is, its size and its parent among it.
  *
  * CRASH_SEED: where to begin. A state that fails is named by its seed, case, cut and choice.
  */
@@ -9,7 +9,7 @@
 #include "vhd/vhd.h"
 
 #define BLOCK 4096u
-#define ROUNDS 32u
+#define ROUNDS 48u
 #define STATES_PER_CUT 80u
 
 static const struct rig_config config = {"vhd", DISK_DYNAMIC, BLOCK, 512, 1 << 19};
@@ -128,8 +128,32 @@ static void cut_off(struct rig *rig, uint64_t *states)
     explore_all(rig, "cut off", states);
 }
 
-/* A file that has lost its footer, of a length that is no whole number of sectors: its last bytes are then in a block to
- * come and in the gap behind it, until it has its new length. */
+/* The same, and the guest goes on: new blocks lie where the file once ended. */
+static void cut_off_and_on(struct rig *rig, uint64_t *states)
+{
+    unsigned blocks = 9 + (unsigned)rng_below(&rig->rng, 8), kept = 1 + (unsigned)rng_below(&rig->rng, 4);
+    struct vhd_footer forged;
+    uint8_t data[BLOCK];
+    struct vdisk *disk;
+
+    forge(rig, &forged);
+    make_dense(rig, &forged, blocks);
+    for (unsigned i = 0; i < BLOCK / VHD_SECTOR; i++)
+        memcpy(data + (size_t)i * VHD_SECTOR, &forged, VHD_SECTOR);
+    storage_record(rig->storage);
+    disk = rig_disk(rig, rig->storage, true);
+    test_ok(vdisk_transfer(disk, rig->ring, VDISK_DISCARD, NULL, (uint64_t)kept * BLOCK,
+                           (uint64_t)(blocks - kept) * BLOCK));
+    rig_shut(rig, disk);
+    disk = rig_disk(rig, rig->storage, true);
+    for (unsigned i = kept; i < blocks; i++)
+        test_ok(vdisk_transfer(disk, rig->ring, VDISK_WRITE, data, (uint64_t)i * BLOCK, BLOCK));
+    rig_shut(rig, disk);
+    explore_all(rig, "cut off and on", states);
+}
+
+/* A file that has lost its footer, of a length that is no whole number of sectors: its last bytes are then in a block
+ * to come and in the gap behind it, until it has its new length. */
 static void lost_footer(struct rig *rig, uint64_t *states)
 {
     uint8_t data[BLOCK] = {0};
@@ -165,10 +189,12 @@ int main(void)
         struct rig rig;
 
         rig_open(&rig, &config, seed + round);
-        if (round % 2)
+        if (round % 3 == 0)
+            lost_footer(&rig, &states);
+        else if (round % 3 == 1)
             cut_off(&rig, &states);
         else
-            lost_footer(&rig, &states);
+            cut_off_and_on(&rig, &states);
         rig_close(&rig);
     }
     printf("%llu crash states of disks that hold footers, seeds from %llu: none believed\n", (unsigned long long)states,
