@@ -45,10 +45,6 @@ struct serial {
 int serial_open(struct serial *serial, struct machine *machine);
 void serial_close(struct serial *serial);
 void serial_reset(struct serial *serial);
-void serial_receive(struct serial *serial, uint8_t byte); /* there is room */
-
-/* console.c: a byte of a person's terminal; true: it was for us. */
-bool console_take(struct serial *serial, uint8_t byte);
 
 /* The clock and the battery-backed memory (MC146818). */
 struct cmos_state {

@@ -127,13 +127,12 @@ static bool alarm_matches(const struct cmos *cmos)
     return true;
 }
 
-static void timer_ready(struct loop_source *source, uint32_t events)
+static void timer_ready(struct loop_source *source)
 {
     struct cmos *cmos = source->owner;
     uint8_t *byte = cmos->state.byte;
     int64_t second = now(cmos);
 
-    (void)events;
     loop_timer_clear(source);
     byte[STATUS_C] |= byte[STATUS_B] & B_PERIODIC;
     if (second != cmos->state.second && !(byte[STATUS_B] & B_SET)) {

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "cpu.h"
-#include "cpu_state.h"
 #include "sandbox.h"
 
 #define KICK SIGUSR1

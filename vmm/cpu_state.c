@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What is in a processor: see cpu_state.h. [SDM] is Intel's Software Developer's Manual, volume 3. */
+/* What is in a processor: see cpu.h. [SDM] is Intel's Software Developer's Manual, volume 3. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-#include "cpu_state.h"
+#include "cpu.h"
 
 #define MSR_TSC 0x10u
 #define MSR_TSC_ADJUST 0x3bu

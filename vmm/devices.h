@@ -5,6 +5,7 @@
 #define VMM_DEVICES_H
 
 #include "machine.h"
+#include "virtio.h"
 
 /* index: among the machine's disks or NICs. disk and nic live as long as the machine. */
 int virtio_blk_open(struct machine *machine, const struct machine_disk *disk, unsigned index);
@@ -12,5 +13,20 @@ int virtio_scsi_open(struct machine *machine); /* one controller for all disks w
 int ide_open(struct machine *machine);         /* the PIIX IDE function, with the disks whose bus is MACHINE_IDE */
 int virtio_net_open(struct machine *machine, const struct machine_nic *nic, unsigned index);
 int virtio_rng_open(struct machine *machine);
+
+/* ---- The disk controllers without the machine around them, for tests ----
+ *
+ * machine may be NULL; then memory is what the driver's addresses are in, and the caller drives the registers of the
+ * BAR. */
+
+/* A thread for each queue. The disk lives as long as the device. */
+int virtio_blk_make(struct machine *machine, struct memory *memory, const struct machine_disk *disk, unsigned index,
+                    struct virtio_device **device);
+void virtio_blk_free(struct virtio_device *device);
+
+/* LUN i is disks[i]. */
+int virtio_scsi_make(struct machine *machine, struct memory *memory, const struct machine_disk *const *disks,
+                     unsigned count, unsigned queues, struct virtio_device **device);
+void virtio_scsi_free(struct virtio_device *device);
 
 #endif

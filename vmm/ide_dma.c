@@ -53,9 +53,6 @@ static void io_done(struct vdisk_io *io, int error)
 /* The thread that submits is the one that polls: the loop's is told. */
 void ide_submit(struct ide_channel *channel, enum vdisk_op op, const struct iovec *iov, unsigned count)
 {
-    uint64_t one = 1;
-    ssize_t wrote;
-
     channel->phase = IDE_BUSY;
     channel->registers.status = 0x80;
     channel->io = (struct vdisk_io){
@@ -68,15 +65,13 @@ void ide_submit(struct ide_channel *channel, enum vdisk_op op, const struct iove
         .done = io_done,
     };
     channel->wanted = true;
-    wrote = write(channel->ide->go.fd, &one, sizeof(one));
-    (void)wrote; /* EAGAIN: it has been told already */
+    eventfd_write(channel->ide->go.fd, 1);
 }
 
-static void go(struct loop_source *source, uint32_t events)
+static void go(struct loop_source *source)
 {
     struct ide *ide = source->owner;
 
-    (void)events;
     loop_timer_clear(source);
     for (unsigned i = 0; i < 2; i++) {
         struct ide_channel *channel = &ide->channel[i];
@@ -94,12 +89,6 @@ static bool before_wait(void *owner)
     struct ide *ide = owner;
 
     return vdisk_ring_poll(ide->ring, false) > 0;
-}
-
-static void completed(struct loop_source *source, uint32_t events)
-{
-    (void)source; /* the hook does it */
-    (void)events;
 }
 
 /* ---- The bus master ---- */
@@ -335,7 +324,7 @@ static int sources_open(struct ide *ide)
     ide->go = (struct loop_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), go, ide};
     if (ide->go.fd < 0)
         return -errno;
-    ide->completed = (struct loop_source){vdisk_ring_fd(ide->ring), completed, ide};
+    ide->completed = (struct loop_source){vdisk_ring_fd(ide->ring), NULL, ide};
     ide->hook = (struct loop_hook){.before_wait = before_wait, .owner = ide};
     err = loop_add(ide->loop, &ide->go, EPOLLIN);
     if (err == 0)

@@ -19,13 +19,6 @@ static bool before_wait(void *owner)
     return true;
 }
 
-/* The hook, which runs before each wait, does what there is to do. */
-static void completed(struct loop_source *source, uint32_t events)
-{
-    (void)source;
-    (void)events;
-}
-
 /* ---- What is delayed ---- */
 
 static void timer_set(struct io_thread *io)
@@ -36,12 +29,11 @@ static void timer_set(struct io_thread *io)
         loop_timer_set(&io->timer, io->delayed->start > now ? io->delayed->start - now : 1, 0);
 }
 
-static void timer_ready(struct loop_source *source, uint32_t events)
+static void timer_ready(struct loop_source *source)
 {
     struct io_thread *io = source->owner;
     uint64_t now = throttle_now();
 
-    (void)events;
     loop_timer_clear(source);
     while (io->delayed && io->delayed->start <= now) {
         struct io_delayed *delayed = io_thread_undelay(io);
@@ -84,7 +76,7 @@ static void begin(void *owner)
     io->error = vdisk_ring_open(0, VDISK_BACKEND_AUTO, &io->ring);
     if (io->error)
         return;
-    io->completed = (struct loop_source){vdisk_ring_fd(io->ring), completed, io};
+    io->completed = (struct loop_source){vdisk_ring_fd(io->ring), NULL, io};
     io->error = loop_add(&io->thread.loop, &io->completed, EPOLLIN);
     if (io->error == 0)
         io->error = loop_add(&io->thread.loop, &io->timer, EPOLLIN);

@@ -160,8 +160,5 @@ int irq_message_route(struct irq_message *message, uint64_t address, uint32_t da
 
 void irq_message_fire(struct irq_message *message)
 {
-    uint64_t one = 1;
-    ssize_t wrote = write(message->eventfd, &one, sizeof(one));
-
-    (void)wrote; /* EAGAIN: it is fired already */
+    eventfd_write(message->eventfd, 1);
 }

@@ -20,14 +20,6 @@ struct loop_call {
     bool done; /* under call_lock */
 };
 
-static void wake(struct loop *loop)
-{
-    uint64_t one = 1;
-    ssize_t wrote = write(loop->wake.fd, &one, sizeof(one));
-
-    (void)wrote;
-}
-
 static void calls_run(struct loop *loop)
 {
     pthread_mutex_lock(&loop->call_lock);
@@ -44,9 +36,8 @@ static void calls_run(struct loop *loop)
     pthread_mutex_unlock(&loop->call_lock);
 }
 
-static void woken(struct loop_source *source, uint32_t events)
+static void woken(struct loop_source *source)
 {
-    (void)events;
     loop_timer_clear(source);
     calls_run(source->owner);
 }
@@ -158,8 +149,8 @@ void loop_run(struct loop *loop)
         for (int i = 0; i < count; i++) {
             struct loop_source *source = events[i].data.ptr;
 
-            if (source)
-                source->ready(source, events[i].events);
+            if (source && source->ready)
+                source->ready(source);
         }
         loop->fetched_count = 0;
         unlock(loop);
@@ -170,7 +161,7 @@ void loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
     atomic_store(&loop->stopped, true);
-    wake(loop);
+    eventfd_write(loop->wake.fd, 1);
 }
 
 void loop_call(struct loop *loop, void (*function)(void *owner), void *owner)
@@ -184,13 +175,13 @@ void loop_call(struct loop *loop, void (*function)(void *owner), void *owner)
     pthread_mutex_lock(&loop->call_lock);
     call.next = loop->calls;
     loop->calls = &call; /* cppcheck-suppress autoVariables ; it is off the list before this returns */
-    wake(loop);
+    eventfd_write(loop->wake.fd, 1);
     while (!call.done)
         pthread_cond_wait(&call.done_cond, &loop->call_lock);
     pthread_mutex_unlock(&loop->call_lock);
 }
 
-int loop_timer_open(struct loop_source *source, void (*ready)(struct loop_source *source, uint32_t events), void *owner)
+int loop_timer_open(struct loop_source *source, void (*ready)(struct loop_source *source), void *owner)
 {
     *source = (struct loop_source){timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), ready, owner};
     return source->fd < 0 ? -errno : 0;
@@ -209,10 +200,9 @@ void loop_timer_set(struct loop_source *source, uint64_t after, uint64_t every)
 
 void loop_timer_clear(struct loop_source *source)
 {
-    uint64_t times;
-    ssize_t got = read(source->fd, &times, sizeof(times));
+    eventfd_t times;
 
-    (void)got; /* EAGAIN: it was set again meanwhile */
+    eventfd_read(source->fd, &times); /* EAGAIN: it was set again meanwhile */
 }
 
 void loop_timer_close(struct loop_source *source)

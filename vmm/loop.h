@@ -17,7 +17,7 @@
 
 struct loop_source {
     int fd;
-    void (*ready)(struct loop_source *source, uint32_t events); /* EPOLLIN ... */
+    void (*ready)(struct loop_source *source); /* NULL: it only ends the wait */
     void *owner;
 };
 
@@ -61,8 +61,7 @@ void loop_stop(struct loop *loop); /* any thread, also a signal handler */
 void loop_call(struct loop *loop, void (*function)(void *owner), void *owner);
 
 /* A timer: ready is called with the source when it has expired. */
-int loop_timer_open(struct loop_source *source, void (*ready)(struct loop_source *source, uint32_t events),
-                    void *owner);
+int loop_timer_open(struct loop_source *source, void (*ready)(struct loop_source *source), void *owner);
 void loop_timer_set(struct loop_source *source, uint64_t after, uint64_t every); /* nanoseconds; 0, 0: never */
 void loop_timer_clear(struct loop_source *source); /* first thing in ready: how often it expired does not matter */
 void loop_timer_close(struct loop_source *source);

@@ -91,11 +91,10 @@ void machine_nmi(struct machine *machine)
 }
 
 /* A signal is the power button. */
-static void signalled(struct loop_source *source, uint32_t events)
+static void signalled(struct loop_source *source)
 {
     struct signalfd_siginfo info;
 
-    (void)events;
     if (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
         machine_power_button(source->owner);
 }

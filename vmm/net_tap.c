@@ -37,11 +37,10 @@ static bool deliver(struct tap *tap)
     return true;
 }
 
-static void readable(struct loop_source *source, uint32_t events)
+static void readable(struct loop_source *source)
 {
     struct tap *tap = source->owner;
 
-    (void)events;
     for (unsigned i = 0; i < RECEIVE_ROUND; i++) {
         tap->held = read(source->fd, tap->pair->frame, sizeof(tap->pair->frame));
         if (tap->held <= (ssize_t)sizeof(struct net_header)) {

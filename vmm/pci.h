@@ -69,8 +69,8 @@ struct pci_device {
     struct pci_bar bar[PCI_BARS];
     struct pci_msix msix;
     struct irq_line intx;
-    void (*config_written)(struct pci_device *device, unsigned offset, unsigned size); /* after it; may be NULL */
-    void (*reset)(struct pci_device *device);                                          /* may be NULL */
+    void (*config_written)(struct pci_device *device); /* after it; may be NULL */
+    void (*reset)(struct pci_device *device);          /* may be NULL */
 };
 
 struct pci {

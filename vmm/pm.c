@@ -79,8 +79,9 @@ static void port_write(void *owner, uint64_t offset, unsigned size, uint64_t val
     update(pm);
 }
 
-static void place(struct pm *pm)
+static void place(struct pci_device *pci)
 {
+    struct pm *pm = (struct pm *)pci;
     uint64_t base = pci_get(&pm->pci, BASE_REGISTER, 4) & BASE_MASK;
     bool wanted = (pci_get(&pm->pci, ENABLE_REGISTER, 1) & 1) && base != 0;
 
@@ -90,13 +91,6 @@ static void place(struct pm *pm)
         bus_remove(&pm->machine->pio, &pm->ports);
     pm->ports.start = base;
     pm->mapped = wanted && bus_add(&pm->machine->pio, &pm->ports) == 0;
-}
-
-static void config_written(struct pci_device *pci, unsigned offset, unsigned size)
-{
-    (void)offset;
-    (void)size;
-    place((struct pm *)pci);
 }
 
 static void reset(struct pci_device *pci)
@@ -141,10 +135,10 @@ int pm_open(struct pm *pm, struct machine *machine)
     pci_set(&pm->pci, ENABLE_REGISTER, 1, 1);
     pci_allow(&pm->pci, ENABLE_REGISTER, 1, 1);
     pci_set(&pm->pci, SMM_REGISTER, 1, 2);
-    pm->pci.config_written = config_written;
+    pm->pci.config_written = place;
     pm->pci.reset = reset;
     reset(&pm->pci);
-    place(pm);
+    place(&pm->pci);
     return pci_plug(&machine->pci, &pm->pci, PCI_DEVFN(1, 3));
 }
 

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -82,116 +83,33 @@ int sandbox_files(const char *const *readable, const char *const *devices, const
 /* ---- seccomp ---- */
 
 /* Of every thread: memory, time, waiting, and descriptors that are open. */
-static const int common[] = {
-    SCMP_SYS(read),
-    SCMP_SYS(write),
-    SCMP_SYS(readv),
-    SCMP_SYS(writev),
-    SCMP_SYS(pread64),
-    SCMP_SYS(pwrite64),
-    SCMP_SYS(preadv),
-    SCMP_SYS(pwritev),
-    SCMP_SYS(preadv2),
-    SCMP_SYS(pwritev2),
-    SCMP_SYS(lseek),
-    SCMP_SYS(fstat),
-    SCMP_SYS(newfstatat),
-    SCMP_SYS(statx),
-    SCMP_SYS(fsync),
-    SCMP_SYS(fdatasync),
-    SCMP_SYS(sync_file_range),
-    SCMP_SYS(fallocate),
-    SCMP_SYS(ftruncate),
-    SCMP_SYS(copy_file_range),
-    SCMP_SYS(fadvise64),
-    SCMP_SYS(ioctl),
-    SCMP_SYS(fcntl),
-    SCMP_SYS(flock),
-    SCMP_SYS(close),
-    SCMP_SYS(dup),
-    SCMP_SYS(futex),
-    SCMP_SYS(epoll_wait),
-    SCMP_SYS(epoll_pwait),
-    SCMP_SYS(epoll_pwait2),
-    SCMP_SYS(epoll_ctl),
-    SCMP_SYS(poll),
-    SCMP_SYS(ppoll),
-    SCMP_SYS(eventfd2),
-    SCMP_SYS(timerfd_settime),
-    SCMP_SYS(timerfd_gettime),
-    SCMP_SYS(io_uring_enter),
-    SCMP_SYS(io_submit),
-    SCMP_SYS(io_getevents),
-    SCMP_SYS(io_pgetevents),
-    SCMP_SYS(io_cancel),
-    SCMP_SYS(mmap),
-    SCMP_SYS(munmap),
-    SCMP_SYS(mremap),
-    SCMP_SYS(mprotect),
-    SCMP_SYS(madvise),
-    SCMP_SYS(brk),
-    SCMP_SYS(rt_sigreturn),
-    SCMP_SYS(rt_sigprocmask),
-    SCMP_SYS(rt_sigaction),
-    SCMP_SYS(rt_sigtimedwait),
-    SCMP_SYS(sigaltstack),
-    SCMP_SYS(getpid),
-    SCMP_SYS(gettid),
-    SCMP_SYS(getpgrp),
-    SCMP_SYS(sched_yield),
-    SCMP_SYS(sched_getaffinity),
-    SCMP_SYS(clock_gettime),
-    SCMP_SYS(clock_getres),
-    SCMP_SYS(clock_nanosleep),
-    SCMP_SYS(nanosleep),
-    SCMP_SYS(gettimeofday),
-    SCMP_SYS(getrandom),
-    SCMP_SYS(getrusage),
-    SCMP_SYS(membarrier),
-    SCMP_SYS(restart_syscall),
-    SCMP_SYS(rseq),
-    SCMP_SYS(set_robust_list),
-    SCMP_SYS(exit),
-    SCMP_SYS(exit_group),
-};
+static const char common[] =
+    "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek fstat newfstatat statx fsync "
+    "fdatasync sync_file_range fallocate ftruncate copy_file_range fadvise64 ioctl fcntl flock close dup futex "
+    "epoll_wait epoll_pwait epoll_pwait2 epoll_ctl poll ppoll eventfd2 timerfd_settime timerfd_gettime "
+    "io_uring_enter io_submit io_getevents io_pgetevents io_cancel mmap munmap mremap mprotect madvise brk "
+    "rt_sigreturn rt_sigprocmask rt_sigaction rt_sigtimedwait sigaltstack getpid gettid getpgrp sched_yield "
+    "sched_getaffinity clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday getrandom getrusage "
+    "membarrier restart_syscall rseq set_robust_list exit exit_group";
 
 /* Of those that are not virtual processors: new rings, connections, and what ends a machine. */
-static const int process[] = {
-    SCMP_SYS(timerfd_create),
-    SCMP_SYS(epoll_create1),
-    SCMP_SYS(signalfd4),
-    SCMP_SYS(io_uring_setup),
-    SCMP_SYS(io_uring_register),
-    SCMP_SYS(io_setup),
-    SCMP_SYS(io_destroy),
-    SCMP_SYS(unlink),
-    SCMP_SYS(unlinkat),
-    SCMP_SYS(connect),
-    SCMP_SYS(bind),
-    SCMP_SYS(listen),
-    SCMP_SYS(accept),
-    SCMP_SYS(accept4),
-    SCMP_SYS(getsockopt),
-    SCMP_SYS(setsockopt),
-    SCMP_SYS(getsockname),
-    SCMP_SYS(getpeername),
-    SCMP_SYS(sendto),
-    SCMP_SYS(recvfrom),
-    SCMP_SYS(sendmsg),
-    SCMP_SYS(recvmsg),
-    SCMP_SYS(shutdown),
-    SCMP_SYS(sysinfo),
-    SCMP_SYS(uname),
-};
+static const char process[] =
+    "timerfd_create epoll_create1 signalfd4 io_uring_setup io_uring_register io_setup io_destroy unlink unlinkat "
+    "connect bind listen accept accept4 getsockopt setsockopt getsockname getpeername sendto recvfrom sendmsg "
+    "recvmsg shutdown sysinfo uname";
 
-#define COUNT(list) (sizeof(list) / sizeof((list)[0]))
-
-static int allow_calls(scmp_filter_ctx filter, const int *calls, size_t count)
+static int allow_calls(scmp_filter_ctx filter, const char *calls)
 {
     int err = 0;
 
-    for (size_t i = 0; i < count && err == 0; i++)
-        err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+    while (*calls && err == 0) {
+        char name[32] = "";
+        size_t length = strcspn(calls, " ");
+
+        memcpy(name, calls, length);
+        calls += length + (calls[length] == ' ');
+        err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(name), 0);
+    }
     return err;
 }
 
@@ -244,11 +162,11 @@ static int filter_load(bool all_threads)
     filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!filter)
         return -ENOMEM;
-    err = allow_calls(filter, common, COUNT(common));
+    err = allow_calls(filter, common);
     if (err == 0)
         err = allow_self(filter);
     if (err == 0 && all_threads)
-        err = allow_calls(filter, process, COUNT(process));
+        err = allow_calls(filter, process);
     if (err == 0 && all_threads)
         err = allow_threads(filter);
     if (err == 0 && all_threads)

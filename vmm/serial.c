@@ -90,11 +90,19 @@ static void flush(struct serial *serial)
     }
 }
 
+static void receive(struct serial *serial, uint8_t byte) /* there is room */
+{
+    struct serial_state *state = &serial->state;
+
+    state->in[(state->in_first + state->in_count) % SERIAL_FIFO] = byte;
+    state->in_count++;
+}
+
 static void transmit(struct serial *serial, uint8_t byte)
 {
     if (serial->state.mcr & UART_MCR_LOOP) {
         if (serial->state.in_count < SERIAL_FIFO)
-            serial_receive(serial, byte);
+            receive(serial, byte);
         return;
     }
     serial->state.thr_empty_said = false;
@@ -103,14 +111,6 @@ static void transmit(struct serial *serial, uint8_t byte)
     serial->out[(serial->out_first + serial->out_count) % SERIAL_OUT] = byte;
     serial->out_count++;
     flush(serial);
-}
-
-void serial_receive(struct serial *serial, uint8_t byte)
-{
-    struct serial_state *state = &serial->state;
-
-    state->in[(state->in_first + state->in_count) % SERIAL_FIFO] = byte;
-    state->in_count++;
 }
 
 static uint8_t receive_take(struct serial_state *state)
@@ -225,13 +225,59 @@ static void port_write(void *owner, uint64_t offset, unsigned size, uint64_t val
     update(serial);
 }
 
-static void input_ready(struct loop_source *source, uint32_t events)
+/* ---- A person at the terminal: Ctrl-] and a letter is for the monitor, everything else for the guest ---- */
+
+#define ESCAPE 0x1d /* Ctrl-] */
+
+static void help(struct machine *machine)
+{
+    machine_say(
+        machine, VDISK_WARNING,
+        "Ctrl-] and then: p presses the power button, q switches off at once, r resets, n presses the NMI button, "
+        "Ctrl-] sends Ctrl-]");
+}
+
+static bool command(struct serial *serial, uint8_t byte)
+{
+    struct machine *machine = serial->machine;
+
+    switch (byte) {
+    case ESCAPE:
+        return false;
+    case 'p':
+        machine_power_button(machine);
+        break;
+    case 'q':
+        machine_stop(machine, MACHINE_KILLED);
+        break;
+    case 'r':
+        machine_reset(machine);
+        break;
+    case 'n':
+        machine_nmi(machine);
+        break;
+    default:
+        help(machine);
+    }
+    return true;
+}
+
+static bool console_take(struct serial *serial, uint8_t byte)
+{
+    if (serial->escaped) {
+        serial->escaped = false;
+        return command(serial, byte);
+    }
+    serial->escaped = byte == ESCAPE;
+    return serial->escaped;
+}
+
+static void input_ready(struct loop_source *source)
 {
     struct serial *serial = source->owner;
     uint8_t bytes[SERIAL_FIFO];
     ssize_t got = read(source->fd, bytes, SERIAL_FIFO - serial->state.in_count);
 
-    (void)events;
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got <= 0) { /* the end of what was piped in, or the terminal has gone: the machine goes on */
@@ -241,15 +287,14 @@ static void input_ready(struct loop_source *source, uint32_t events)
     }
     for (ssize_t i = 0; i < got; i++)
         if (!serial->machine->options->escape || !console_take(serial, bytes[i]))
-            serial_receive(serial, bytes[i]);
+            receive(serial, bytes[i]);
     update(serial);
 }
 
-static void output_ready(struct loop_source *source, uint32_t events)
+static void output_ready(struct loop_source *source)
 {
     struct serial *serial = source->owner;
 
-    (void)events;
     flush(serial);
     update(serial);
 }

@@ -59,22 +59,13 @@ void virtio_config_changed(struct virtio_device *device)
 
 /* ---- Queues: the kick ---- */
 
-static void kicked(struct loop_source *source, uint32_t events)
+static void kicked(struct loop_source *source)
 {
     struct virtio_queue *queue = source->owner;
 
-    (void)events;
     loop_timer_clear(source);
     if (queue->active)
         queue->device->ops->kick(queue);
-}
-
-static void kick(struct virtio_queue *queue)
-{
-    uint64_t one = 1;
-    ssize_t wrote = write(queue->kick.fd, &one, sizeof(one));
-
-    (void)wrote; /* EAGAIN: it is kicked already */
 }
 
 static void ioeventfd_tell(struct virtio_queue *queue, uint64_t address, uint32_t flags)
@@ -86,9 +77,10 @@ static void ioeventfd_tell(struct virtio_queue *queue, uint64_t address, uint32_
 }
 
 /* The ioeventfds follow the BAR. Without one (KVM ran out of them) the write comes to bar_write. */
-static void kicks_place(struct virtio_device *device)
+static void kicks_place(struct pci_device *pci)
 {
-    const struct pci_bar *bar = &device->pci.bar[BAR];
+    struct virtio_device *device = (struct virtio_device *)pci;
+    const struct pci_bar *bar = &pci->bar[BAR];
 
     for (unsigned i = 0; i < device->queue_count; i++) {
         struct virtio_queue *queue = &device->queue[i];
@@ -102,13 +94,6 @@ static void kicks_place(struct virtio_device *device)
             ioeventfd_tell(queue, address, 0);
         queue->kick_address = address;
     }
-}
-
-static void config_written(struct pci_device *pci, unsigned offset, unsigned size)
-{
-    (void)offset;
-    (void)size;
-    kicks_place((struct virtio_device *)pci);
 }
 
 /* ---- Activation and reset ---- */
@@ -177,7 +162,7 @@ static void device_activate(struct virtio_device *device)
         queue->active = true;
         if (loop_add(queue->loop, &queue->kick, EPOLLIN) < 0)
             virtio_queue_break(queue, "no memory for its event");
-        kick(queue); /* what was made available before anybody listened */
+        eventfd_write(queue->kick.fd, 1); /* what was made available before anybody listened */
     }
 }
 
@@ -409,7 +394,7 @@ static void device_config_write(struct virtio_device *device, uint64_t offset, u
             return;
     memcpy((uint8_t *)device->config + offset, &value, size);
     if (device->ops->config_written)
-        device->ops->config_written(device, (unsigned)offset, size);
+        device->ops->config_written(device);
 }
 
 static void bar_write(void *owner, uint64_t offset, unsigned size, uint64_t value)
@@ -426,7 +411,7 @@ static void bar_write(void *owner, uint64_t offset, unsigned size, uint64_t valu
         break;
     case NOTIFY:
         if (in_page / NOTIFY_STEP < device->queue_count)
-            kick(&device->queue[in_page / NOTIFY_STEP]);
+            eventfd_write(device->queue[in_page / NOTIFY_STEP].kick.fd, 1);
         break;
     default:
         pci_msix_write(&device->pci, offset, size, value);
@@ -472,7 +457,7 @@ static void pci_describe(struct virtio_device *device, const struct virtio_descr
     capability_add(device, VIRTIO_PCI_CAP_ISR_CFG, ISR, 1);
     capability_add(device, VIRTIO_PCI_CAP_COMMON_CFG, COMMON, registers[sizeof(registers) - 1]);
     pci_intx_add(&device->pci);
-    device->pci.config_written = config_written;
+    device->pci.config_written = kicks_place;
     device->pci.reset = reset;
 }
 
@@ -521,7 +506,7 @@ void virtio_close(struct virtio_device *device)
     device_reset(device);
     if (device->machine) {
         pci_unplug(&device->pci);
-        kicks_place(device);
+        kicks_place(&device->pci);
     }
     kicks_close(device, device->queue_count);
 }

@@ -91,8 +91,8 @@ struct virtio_ops {
     /* See above. Afterwards the device is as new. May be NULL where kick leaves nothing in flight. */
     void (*reset)(struct virtio_device *device);
 
-    /* The driver has written [offset, offset + length) of device->config, inside config_writable. May be NULL. */
-    void (*config_written)(struct virtio_device *device, unsigned offset, unsigned length);
+    /* The driver has written in device->config, inside config_writable. May be NULL. */
+    void (*config_written)(struct virtio_device *device);
 };
 
 struct virtio_state {

@@ -16,7 +16,6 @@
 #include "disk/endian.h"
 #include "disk/mutant.h"
 #include "io_thread.h"
-#include "storage.h"
 
 #define SECTOR 512u /* the unit of the protocol, whatever the disk's is */
 #define SEGMENTS 126u
@@ -301,25 +300,14 @@ static void polled(void *owner)
 
 /* ---- The device ---- */
 
-static void cache_update(struct blk *blk)
+static void cache_update(struct virtio_device *device)
 {
+    struct blk *blk = (struct blk *)device;
     bool cache = virtio_has(&blk->device, BIT(VIRTIO_BLK_F_FLUSH));
 
     if (virtio_has(&blk->device, BIT(VIRTIO_BLK_F_CONFIG_WCE)))
         cache = blk->config.wce & 1;
     atomic_store(&blk->durable, !cache);
-}
-
-static void activate(struct virtio_device *device)
-{
-    cache_update((struct blk *)device);
-}
-
-static void config_written(struct virtio_device *device, unsigned offset, unsigned length)
-{
-    (void)offset;
-    (void)length;
-    cache_update((struct blk *)device);
 }
 
 /* On the queue's thread: what is delayed is forgotten, what is in flight is waited for. */
@@ -350,9 +338,9 @@ static void reset(struct virtio_device *device)
 
 static const struct virtio_ops ops = {
     .kick = kick,
-    .activate = activate,
+    .activate = cache_update,
     .reset = reset,
-    .config_written = config_written,
+    .config_written = cache_update,
 };
 
 static void config_fill(struct blk *blk)

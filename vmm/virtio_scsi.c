@@ -16,7 +16,6 @@
 #include "disk/endian.h"
 #include "io_thread.h"
 #include "scsi/scsi.h"
-#include "storage.h"
 
 #define SEGMENTS 126u
 #define CONTROL 0u
@@ -352,19 +351,14 @@ static void kick(struct virtio_queue *virtio)
 
 /* ---- The device ---- */
 
-static void sizes_check(struct hba *hba)
+static void sizes_check(struct virtio_device *device)
 {
+    struct hba *hba = (struct hba *)device;
+
     if (hba->config.sense_size > SENSE_ROOM)
         hba->config.sense_size = SENSE_ROOM;
     if (hba->config.cdb_size > CDB_ROOM)
         hba->config.cdb_size = CDB_ROOM;
-}
-
-static void config_written(struct virtio_device *device, unsigned offset, unsigned length)
-{
-    (void)offset;
-    (void)length;
-    sizes_check((struct hba *)device);
 }
 
 static void activate(struct virtio_device *device)
@@ -390,7 +384,7 @@ static const struct virtio_ops ops = {
     .kick = kick,
     .activate = activate,
     .reset = reset,
-    .config_written = config_written,
+    .config_written = sizes_check,
 };
 
 static void polled(void *owner)

@@ -10,7 +10,7 @@
 
 #include "tests/driver.h"
 #include "tests/gate.h"
-#include "vmm/storage.h"
+#include "vmm/devices.h"
 
 #define MIB (1u << 20)
 #define SIZE (16 * MIB)

@@ -10,7 +10,7 @@
 
 #include "scsi/protocol.h"
 #include "tests/driver.h"
-#include "vmm/storage.h"
+#include "vmm/devices.h"
 
 #define SIZE (16u << 20)
 #define DISKS 2u

@@ -4,7 +4,7 @@
 #include "tests/fuzz/common/disk.h"
 
 #include "tests/driver.h"
-#include "vmm/storage.h"
+#include "vmm/devices.h"
 
 #define ROUNDS 8u
 #define DESCRIPTORS 16u
