@@ -22,11 +22,9 @@ int virtio_rng_open(struct machine *machine);
 /* A thread for each queue. The disk lives as long as the device. */
 int virtio_blk_make(struct machine *machine, struct memory *memory, const struct machine_disk *disk, unsigned index,
                     struct virtio_device **device);
-void virtio_blk_free(struct virtio_device *device);
 
 /* LUN i is disks[i]. */
 int virtio_scsi_make(struct machine *machine, struct memory *memory, const struct machine_disk *const *disks,
                      unsigned count, unsigned queues, struct virtio_device **device);
-void virtio_scsi_free(struct virtio_device *device);
 
 #endif

@@ -76,7 +76,7 @@ struct net_pair {
 };
 
 struct net {
-    struct virtio_device device;
+    struct virtio_device device; /* first */
     struct machine *machine;
     const struct machine_nic *nic;
     const struct net_backend_ops *ops;
@@ -84,8 +84,6 @@ struct net {
     char name[24];
     unsigned pair_count;
     struct net_pair *pair;
-    bool plugged;
-    struct machine_part part;
     uint8_t config[12];
 };
 
@@ -96,7 +94,6 @@ int net_error(struct net *net, int error, const char *format, ...) __attribute__
 /* Without a machine for tests: memory is what the driver's addresses are in. */
 int virtio_net_make(struct machine *machine, struct memory *memory, const struct machine_nic *nic, unsigned index,
                     struct virtio_device **device);
-void virtio_net_free(struct virtio_device *device);
 
 /* Gives the guest a frame of so many bytes, header apart. -EAGAIN: it has no buffers for it now (resume is called when
  * it has); -EIO, -EMSGSIZE: no driver, one that broke the rules, or buffers that are too small: the frame is lost. */

@@ -247,6 +247,25 @@ void virtio_queue_signal(struct virtio_queue *queue)
         virtio_interrupt(queue->device, state->vector, 1);
 }
 
+void virtio_queue_serve(struct virtio_queue *queue,
+                        size_t (*answer)(struct virtio_device *device, const struct virtio_chain *chain))
+{
+    struct iovec iov[VIRTIO_QUEUE_SIZE];
+    struct virtio_chain chain = {.iov = iov, .iov_max = VIRTIO_QUEUE_SIZE};
+
+    do {
+        while (virtio_queue_pop(queue, &chain) == 1) {
+            size_t written = answer(queue->device, &chain);
+
+            if (written == 0)
+                virtio_queue_break(queue, "a request that is too short or unknown");
+            else
+                virtio_queue_push(queue, &chain, written);
+        }
+        virtio_queue_signal(queue);
+    } while (virtio_queue_listen(queue, true));
+}
+
 /* ---- Lists of memory ---- */
 
 static size_t transfer(const struct iovec *iov, unsigned count, size_t offset, uint8_t *buffer, size_t length, bool out)

@@ -461,10 +461,31 @@ static void pci_describe(struct virtio_device *device, const struct virtio_descr
     device->pci.reset = reset;
 }
 
-static void kicks_close(struct virtio_device *device, unsigned count)
+static int kicks_open(struct virtio_device *device)
 {
-    for (unsigned i = 0; i < count; i++)
-        close(device->queue[i].kick.fd);
+    for (unsigned i = 0; i < device->queue_count; i++) {
+        struct virtio_queue *queue = &device->queue[i];
+
+        queue->device = device;
+        queue->index = i;
+        queue->kick = (struct loop_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), kicked, queue};
+        if (queue->kick.fd < 0)
+            return -errno;
+        queue_state_clear(queue);
+    }
+    return 0;
+}
+
+static void kicks_close(struct virtio_device *device)
+{
+    for (unsigned i = 0; i < device->queue_count; i++)
+        if (device->queue[i].device && device->queue[i].kick.fd >= 0)
+            close(device->queue[i].kick.fd);
+}
+
+static void part_close(void *owner)
+{
+    virtio_free(owner);
 }
 
 int virtio_open(struct virtio_device *device, struct machine *machine, const struct virtio_description *description)
@@ -481,32 +502,28 @@ int virtio_open(struct virtio_device *device, struct machine *machine, const str
     device->config = description->config;
     device->config_size = description->config_size;
     device->config_writable = description->config_writable;
-    for (unsigned i = 0; i < device->queue_count; i++) {
-        struct virtio_queue *queue = &device->queue[i];
-
-        queue->device = device;
-        queue->index = i;
-        queue->kick = (struct loop_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), kicked, queue};
-        if (queue->kick.fd < 0) {
-            err = -errno;
-            kicks_close(device, i);
-            return err;
-        }
-        queue_state_clear(queue);
-    }
     device->state.config_vector = NO_VECTOR;
-    err = machine ? pci_plug(&machine->pci, &device->pci, PCI_ANYWHERE) : 0;
-    if (err < 0)
-        kicks_close(device, device->queue_count);
-    return err;
+    err = kicks_open(device);
+    if (err == 0 && machine)
+        err = pci_plug(&machine->pci, &device->pci, PCI_ANYWHERE);
+    if (err < 0) {
+        kicks_close(device);
+        return err;
+    }
+    device->part = (struct machine_part){.name = description->name, .close = part_close, .owner = device};
+    if (machine)
+        machine_part_add(machine, &device->part);
+    return 0;
 }
 
-void virtio_close(struct virtio_device *device)
+void virtio_free(struct virtio_device *device)
 {
     device_reset(device);
     if (device->machine) {
         pci_unplug(&device->pci);
         kicks_place(&device->pci);
     }
-    kicks_close(device, device->queue_count);
+    kicks_close(device);
+    if (device->ops->free)
+        device->ops->free(device);
 }

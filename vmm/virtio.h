@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "loop.h"
+#include "machine.h"
 #include "memory.h"
 #include "pci.h"
 
@@ -93,6 +94,9 @@ struct virtio_ops {
 
     /* The driver has written in device->config, inside config_writable. May be NULL. */
     void (*config_written)(struct virtio_device *device);
+
+    /* The last of virtio_free: frees what the device is in. May be NULL. */
+    void (*free)(struct virtio_device *device);
 };
 
 struct virtio_state {
@@ -106,6 +110,7 @@ struct virtio_state {
 
 struct virtio_device {
     struct pci_device pci;
+    struct machine_part part;
     struct machine *machine;
     struct memory *memory;
     const struct virtio_ops *ops;
@@ -131,10 +136,10 @@ struct virtio_description {
     const struct virtio_ops *ops;
 };
 
-/* Plugs the device in. The caller may then set queue[i].loop. machine may be NULL in tests, with memory and loops set.
- * Close: after the vCPUs have stopped; stops the queues. */
+/* Plugs the device in; from then on the machine closes it. A queue's loop is set before that, or is the main one.
+ * machine may be NULL in tests, with memory and loops set. Free: after the vCPUs have stopped; stops the queues. */
 int virtio_open(struct virtio_device *device, struct machine *machine, const struct virtio_description *description);
-void virtio_close(struct virtio_device *device);
+void virtio_free(struct virtio_device *device);
 
 /* config has been changed by the device (under the machine's lock): tells the driver. */
 void virtio_config_changed(struct virtio_device *device);
@@ -164,6 +169,11 @@ void virtio_queue_unpop(struct virtio_queue *queue, unsigned count);
 
 /* After one or more pushes: interrupts the driver if it wants to be. */
 void virtio_queue_signal(struct virtio_queue *queue);
+
+/* A kick of a queue whose requests are answered at once: answer is given each, writes into its writable list, and
+ * returns how much; 0: there was no room, and the queue breaks. */
+void virtio_queue_serve(struct virtio_queue *queue,
+                        size_t (*answer)(struct virtio_device *device, const struct virtio_chain *chain));
 
 /* The request breaks the device's own rules beyond repair (no room for an answer). */
 void virtio_queue_break(struct virtio_queue *queue, const char *why);

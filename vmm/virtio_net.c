@@ -160,40 +160,22 @@ static uint8_t control(struct net *net, const struct virtio_chain *chain)
     return CONTROL_OK;
 }
 
-static void control_kick(struct net *net, struct virtio_queue *queue)
+static size_t control_answer(struct virtio_device *device, const struct virtio_chain *chain)
 {
-    struct iovec iov[8];
-    struct virtio_chain chain = {.iov = iov, .iov_max = 8};
+    uint8_t answer = chain->writable_length > 0 ? control((struct net *)device, chain) : CONTROL_ERROR;
 
-    do {
-        while (virtio_queue_pop(queue, &chain) > 0) {
-            uint8_t answer = control(net, &chain);
-
-            if (chain.writable_length == 0) {
-                virtio_queue_break(queue, "a command without room for its answer");
-                return;
-            }
-            iov_write(chain.writable, chain.writable_count, 0, &answer, 1);
-            virtio_queue_push(queue, &chain, 1);
-        }
-        virtio_queue_signal(queue);
-    } while (virtio_queue_listen(queue, true));
+    return iov_write(chain->writable, chain->writable_count, 0, &answer, 1);
 }
 
 /* ---- The device ---- */
 
-static struct net *net_of(struct virtio_device *device)
-{
-    return (struct net *)((char *)device - offsetof(struct net, device));
-}
-
 static void kick(struct virtio_queue *queue)
 {
-    struct net *net = net_of(queue->device);
+    struct net *net = (struct net *)queue->device;
     unsigned pair = queue->index / 2;
 
     if (pair >= net->pair_count)
-        control_kick(net, queue);
+        virtio_queue_serve(queue, control_answer);
     else if (queue->index % 2)
         send_some(&net->pair[pair]);
     else if (net->ops->resume)
@@ -203,15 +185,13 @@ static void kick(struct virtio_queue *queue)
 /* A driver begins with one pair ([VIRTIO] 5.1.6.5.5). */
 static void activate(struct virtio_device *device)
 {
-    struct net *net = net_of(device);
+    struct net *net = (struct net *)device;
 
     if (net->ops->pairs)
         net->ops->pairs(net, 1);
     if (net->ops->offloads)
         net->ops->offloads(net, device->state.features);
 }
-
-static const struct virtio_ops ops = {.kick = kick, .activate = activate};
 
 /* Locally administered, and the same for the same name and place: FNV-1a. */
 static void address_make(struct net *net, unsigned index)
@@ -229,6 +209,21 @@ static void address_make(struct net *net, unsigned index)
     memcpy(net->config, (const uint8_t[]){0x52, 0x54, 0, (uint8_t)(hash >> 16), (uint8_t)(hash >> 8), (uint8_t)hash},
            6);
 }
+
+/* The threads stop before the backend that they run is closed. */
+static void net_free(struct virtio_device *device)
+{
+    struct net *net = (struct net *)device;
+
+    for (unsigned i = 0; i < net->pair_count; i++)
+        if (net->pair[i].started)
+            loop_thread_close(&net->pair[i].thread);
+    net->ops->close(net);
+    free(net->pair);
+    free(net);
+}
+
+static const struct virtio_ops ops = {.kick = kick, .activate = activate, .free = net_free};
 
 static int device_open(struct net *net)
 {
@@ -252,26 +247,6 @@ static int device_open(struct net *net)
     net->config[6] = 1; /* the link is up */
     net->config[8] = (uint8_t)net->pair_count;
     return virtio_open(&net->device, net->machine, &description);
-}
-
-/* The threads stop before the backend that they run is closed. */
-void virtio_net_free(struct virtio_device *device)
-{
-    struct net *net = net_of(device);
-
-    if (net->plugged)
-        virtio_close(device);
-    for (unsigned i = 0; i < net->pair_count; i++)
-        if (net->pair[i].started)
-            loop_thread_close(&net->pair[i].thread);
-    net->ops->close(net);
-    free(net->pair);
-    free(net);
-}
-
-static void close_part(void *owner)
-{
-    virtio_net_free(owner);
 }
 
 static int pairs_open(struct net *net)
@@ -302,6 +277,7 @@ static void hook_add(void *owner)
 
 static int parts_open(struct net *net, unsigned index)
 {
+    struct virtio_queue *queue = net->device.queue;
     int err;
 
     if (net->pair_count > net->ops->pairs_max)
@@ -310,19 +286,16 @@ static int parts_open(struct net *net, unsigned index)
     if (!net->pair)
         return -ENOMEM;
     address_make(net, index);
-    err = device_open(net);
-    net->plugged = err == 0;
-    if (err == 0)
-        err = pairs_open(net);
+    err = pairs_open(net);
     if (err == 0)
         err = net->ops->open(net);
     for (unsigned i = 0; i < net->pair_count && err == 0; i++) {
-        net->device.queue[2 * i].loop = net->device.queue[2 * i + 1].loop = &net->pair[i].thread.loop;
+        queue[2 * i].loop = queue[2 * i + 1].loop = &net->pair[i].thread.loop;
         loop_call(&net->pair[i].thread.loop, hook_add, &net->pair[i]);
     }
-    if (err == 0 && net->pair_count > 1)
-        net->device.queue[2 * net->pair_count].loop = &net->pair[0].thread.loop;
-    return err;
+    if (net->pair_count > 1)
+        queue[2 * net->pair_count].loop = queue[0].loop;
+    return err == 0 ? device_open(net) : err;
 }
 
 int virtio_net_make(struct machine *machine, struct memory *memory, const struct machine_nic *nic, unsigned index,
@@ -341,9 +314,8 @@ int virtio_net_make(struct machine *machine, struct memory *memory, const struct
     snprintf(net->name, sizeof(net->name), "nic %u", index);
     err = parts_open(net, index);
     if (err < 0) {
-        if (!net->pair)
-            net->pair_count = 0;
-        virtio_net_free(&net->device);
+        net->pair_count = net->pair ? net->pair_count : 0;
+        net_free(&net->device);
         return err;
     }
     *device = &net->device;
@@ -353,15 +325,9 @@ int virtio_net_make(struct machine *machine, struct memory *memory, const struct
 int virtio_net_open(struct machine *machine, const struct machine_nic *nic, unsigned index)
 {
     struct virtio_device *device;
-    struct net *net;
     int err = virtio_net_make(machine, &machine->memory, nic, index, &device);
 
-    if (err < 0)
-        return machine_error(machine, err, "nic %u: cannot be made", index);
-    net = net_of(device);
-    net->part = (struct machine_part){.name = net->name, .close = close_part, .owner = device};
-    machine_part_add(machine, &net->part);
-    return 0;
+    return err < 0 ? machine_error(machine, err, "nic %u: cannot be made", index) : 0;
 }
 
 /* ---- Checksums ---- */

@@ -14,14 +14,12 @@
 
 #include "devices.h"
 #include "disk/endian.h"
-#include "io_thread.h"
+#include "io_queue.h"
 #include "scsi/scsi.h"
 
-#define SEGMENTS 126u
 #define CONTROL 0u
 #define EVENT 1u
 #define FIRST 2u /* request queue */
-#define QUEUES 4u
 #define CDB_ROOM 32u
 #define SENSE_ROOM 96u
 #define SIZES_OFFSET offsetof(struct virtio_scsi_config, sense_size) /* and cdb_size: the driver's to choose */
@@ -49,28 +47,21 @@ struct control_request {
 _Static_assert(sizeof(struct control_request) == 24, "[VIRTIO] 5.6.6.2");
 
 struct request {
-    struct scsi_command command; /* first: done finds the request by it */
-    struct scsi_queue_io *queue;
-    struct request *next; /* free */
-    struct io_delayed delayed;
-    struct virtio_chain chain;
-    struct iovec response[SEGMENTS + 2]; /* where it goes: the head of the writable list, before that is cut */
+    struct io_slot slot; /* first */
+    struct scsi_command command;
+    struct hba *hba;
+    struct iovec response[IO_SEGMENTS + 2]; /* where it goes: the head of the writable list, before that is cut */
     unsigned response_count;
-    struct iovec iov[SEGMENTS + 2];
 };
 
-struct scsi_queue_io {
-    struct hba *hba;
-    struct virtio_queue *virtio;
-    struct io_thread io;
+struct hba_queue {
+    struct io_queue io; /* first */
     struct scsi_lane lane;
-    struct request *requests, *free;
-    unsigned flying;
+    bool lane_open;
 };
 
 struct hba {
     struct virtio_device device; /* first */
-    struct machine_part part;
     struct virtio_scsi_config config;
     uint32_t sense_size, cdb_size; /* of the driver, from activation on */
     struct scsi_target target;
@@ -80,38 +71,31 @@ struct hba {
         struct throttle throttle;
     } disk[MACHINE_DISKS_MAX];
     unsigned disk_count, queue_count;
-    struct scsi_queue_io queue[VIRTIO_QUEUES_MAX - FIRST];
+    struct hba_queue queue[VIRTIO_QUEUES_MAX - FIRST];
+    struct throttle unlimited; /* of a LUN that is not there */
 };
 
 /* ---- Commands ---- */
-
-static void request_free(struct request *request)
-{
-    request->next = request->queue->free;
-    request->queue->free = request;
-}
 
 /* moved bytes behind the answer: push marks what it is told of the list that is left, which is not less than they are.
  */
 static void respond(struct request *request, const struct cmd_response *response, size_t moved)
 {
-    struct virtio_queue *virtio = request->queue->virtio;
-    size_t room = 12 + request->queue->hba->sense_size;
+    struct hba *hba = request->hba;
+    size_t room = 12 + hba->sense_size;
 
     iov_write(request->response, request->response_count, 0, response, room);
     for (unsigned i = 0; i < request->response_count; i++)
-        memory_mark(virtio->device->memory, request->response[i].iov_base, request->response[i].iov_len);
-    virtio_queue_push(virtio, &request->chain, room + moved);
-    request_free(request);
+        memory_mark(hba->device.memory, request->response[i].iov_base, request->response[i].iov_len);
+    io_slot_push(&request->slot, room + moved);
 }
 
 static void command_done(struct scsi_command *command)
 {
-    struct request *request = (struct request *)command;
+    struct request *request = (struct request *)((char *)command - offsetof(struct request, command));
     struct cmd_response response = {.status = command->status};
     size_t buffer = command->in_length + command->out_length;
 
-    request->queue->flying--;
     response.sense_length = le32_of(command->sense_length);
     memcpy(response.sense, command->sense, command->sense_length);
     response.residual = le32_of((uint32_t)(buffer - command->moved));
@@ -120,28 +104,9 @@ static void command_done(struct scsi_command *command)
     respond(request, &response, command->in_length > 0 ? command->moved : 0);
 }
 
-static void delayed_begin(struct io_delayed *delayed)
+static void submit(struct io_slot *slot)
 {
-    struct request *request = (struct request *)((char *)delayed - offsetof(struct request, delayed));
-
-    scsi_submit(&request->queue->lane, &request->command);
-}
-
-static void command_begin(struct request *request)
-{
-    struct hba *hba = request->queue->hba;
-    struct scsi_command *command = &request->command;
-    uint64_t start = 0;
-
-    request->queue->flying++;
-    if (command->lun < hba->disk_count)
-        start = throttle_take(&hba->disk[command->lun].throttle, command->in_length + command->out_length);
-    if (start == 0) {
-        scsi_submit(&request->queue->lane, command);
-        return;
-    }
-    request->delayed.begin = delayed_begin;
-    io_thread_delay(&request->queue->io, &request->delayed, start);
+    scsi_submit(&((struct hba_queue *)slot->queue)->lane, &((struct request *)slot)->command);
 }
 
 /* [VIRTIO] 5.6.6.1: 1, the target, and a LUN as SAM has it. False: not our target. */
@@ -156,7 +121,7 @@ static bool lun_decode(const uint8_t lun[8], unsigned *number)
 /* The answer's room is taken from the head of the writable list. False: there is none. */
 static bool response_take(struct request *request, size_t room)
 {
-    struct virtio_chain *chain = &request->chain;
+    struct virtio_chain *chain = &request->slot.chain;
 
     if (chain->writable_length < room)
         return false;
@@ -168,17 +133,19 @@ static bool response_take(struct request *request, size_t room)
 }
 
 /* Nothing but the CDB, the LUN and the buffers is made use of. */
-static bool start(struct request *request)
+static const char *take(struct io_slot *slot)
 {
-    struct hba *hba = request->queue->hba;
-    struct virtio_chain *chain = &request->chain;
+    struct request *request = (struct request *)slot;
+    struct hba *hba = (struct hba *)slot->queue->virtio->device;
+    struct virtio_chain *chain = &slot->chain;
     struct scsi_command *command = &request->command;
     struct cmd_header header;
     struct cmd_response response = {.response = VIRTIO_SCSI_S_BAD_TARGET};
     size_t head = sizeof(header) + hba->cdb_size;
 
+    request->hba = hba;
     if (!response_take(request, 12 + hba->sense_size) || chain->readable_length < head)
-        return false;
+        return "a request that is too short";
     iov_read(chain->readable, chain->readable_count, 0, &header, sizeof(header));
     memset(command, 0, offsetof(struct scsi_command, run));
     iov_read(chain->readable, chain->readable_count, sizeof(header), command->cdb,
@@ -196,64 +163,14 @@ static bool start(struct request *request)
     command->done = command_done;
     if (!lun_decode(header.lun, &command->lun)) {
         respond(request, &response, 0);
-        return true;
-    }
-    if (command->in_length > 0 && command->out_length > 0) { /* [VIRTIO] 5.6.3: not without VIRTIO_SCSI_F_INOUT */
+    } else if (command->in_length > 0 && command->out_length > 0) { /* [VIRTIO] 5.6.3: not without F_INOUT */
         response.response = VIRTIO_SCSI_S_FAILURE;
         respond(request, &response, 0);
-        return true;
+    } else {
+        io_slot_begin(slot, command->lun < hba->disk_count ? &hba->disk[command->lun].throttle : &hba->unlimited,
+                      command->in_length + command->out_length);
     }
-    command_begin(request);
-    return true;
-}
-
-static void commands_kick(struct scsi_queue_io *queue)
-{
-    struct virtio_queue *virtio = queue->virtio;
-
-    do {
-        virtio_queue_listen(virtio, false);
-        while (queue->free) {
-            struct request *request = queue->free;
-
-            request->chain = (struct virtio_chain){.iov = request->iov, .iov_max = SEGMENTS + 2};
-            if (virtio_queue_pop(virtio, &request->chain) != 1)
-                break;
-            queue->free = request->next;
-            if (start(request))
-                continue;
-            request_free(request);
-            virtio_queue_break(virtio, "a request that is too short");
-        }
-    } while (virtio_queue_listen(virtio, true));
-    virtio_queue_signal(virtio);
-}
-
-/* ---- Waiting ---- */
-
-/* On the queue's thread: what is delayed begins now, and all that is in flight ends. */
-static void drain(void *owner)
-{
-    struct scsi_queue_io *queue = owner;
-    struct io_delayed *delayed;
-
-    while ((delayed = io_thread_undelay(&queue->io)))
-        delayed->begin(delayed);
-    while (queue->flying > 0)
-        vdisk_ring_poll(queue->io.ring, true);
-    virtio_queue_signal(queue->virtio);
-}
-
-static void forget(void *owner)
-{
-    struct scsi_queue_io *queue = owner;
-    struct io_delayed *delayed;
-
-    while ((delayed = io_thread_undelay(&queue->io))) {
-        request_free((struct request *)((char *)delayed - offsetof(struct request, delayed)));
-        queue->flying--;
-    }
-    drain(queue);
+    return NULL;
 }
 
 /* ---- Control ---- */
@@ -261,9 +178,9 @@ static void forget(void *owner)
 /* On the first thread, which drains itself before it waits for the others. */
 static void drain_all(struct hba *hba)
 {
-    drain(&hba->queue[0]);
+    io_queue_drain(&hba->queue[0]);
     for (unsigned i = 1; i < hba->queue_count; i++)
-        io_thread_call(&hba->queue[i].io, drain, &hba->queue[i]);
+        loop_call(&hba->queue[i].io.thread.loop, io_queue_drain, &hba->queue[i]);
 }
 
 static uint8_t manage(struct hba *hba, const struct control_request *control)
@@ -296,7 +213,7 @@ static uint8_t manage(struct hba *hba, const struct control_request *control)
 }
 
 /* How much of an answer there is; 0: no room for it, or nothing that could be answered. */
-static size_t control_answer(struct hba *hba, const struct virtio_chain *chain)
+static size_t control_answer(struct virtio_device *device, const struct virtio_chain *chain)
 {
     struct control_request control = {.type = le32_of(UINT32_MAX)};
     struct virtio_scsi_ctrl_an_resp none = {.response = VIRTIO_SCSI_S_OK};
@@ -307,7 +224,7 @@ static size_t control_answer(struct hba *hba, const struct virtio_chain *chain)
     case VIRTIO_SCSI_T_TMF:
         if (got < sizeof(control) || chain->writable_length < 1)
             return 0;
-        response = manage(hba, &control);
+        response = manage((struct hba *)device, &control);
         return iov_write(chain->writable, chain->writable_count, 0, &response, 1);
     case VIRTIO_SCSI_T_AN_QUERY:
     case VIRTIO_SCSI_T_AN_SUBSCRIBE: /* no event of these is ever sent */
@@ -319,34 +236,15 @@ static size_t control_answer(struct hba *hba, const struct virtio_chain *chain)
     }
 }
 
-static void control_kick(struct hba *hba, struct virtio_queue *virtio)
-{
-    struct iovec iov[8];
-    struct virtio_chain chain = {.iov = iov, .iov_max = 8};
-
-    do {
-        virtio_queue_listen(virtio, false);
-        while (virtio_queue_pop(virtio, &chain) == 1) {
-            size_t written = control_answer(hba, &chain);
-
-            if (written == 0)
-                virtio_queue_break(virtio, "a control request that is too short or unknown");
-            else
-                virtio_queue_push(virtio, &chain, written);
-        }
-    } while (virtio_queue_listen(virtio, true));
-    virtio_queue_signal(virtio);
-}
-
 /* The buffers of the event queue stay where they are until there is an event. */
 static void kick(struct virtio_queue *virtio)
 {
     struct hba *hba = (struct hba *)virtio->device;
 
     if (virtio->index == CONTROL)
-        control_kick(hba, virtio);
+        virtio_queue_serve(virtio, control_answer);
     else if (virtio->index >= FIRST)
-        commands_kick(&hba->queue[virtio->index - FIRST]);
+        io_queue_kick(&hba->queue[virtio->index - FIRST].io);
 }
 
 /* ---- The device ---- */
@@ -374,54 +272,25 @@ static void reset(struct virtio_device *device)
     struct hba *hba = (struct hba *)device;
 
     for (unsigned i = 0; i < hba->queue_count; i++)
-        io_thread_call(&hba->queue[i].io, forget, &hba->queue[i]);
+        io_queue_reset(&hba->queue[i].io);
     scsi_target_reset(&hba->target, SCSI_LUNS);
     hba->config.sense_size = SENSE_ROOM;
     hba->config.cdb_size = CDB_ROOM;
 }
 
-static const struct virtio_ops ops = {
-    .kick = kick,
-    .activate = activate,
-    .reset = reset,
-    .config_written = sizes_check,
-};
-
-static void polled(void *owner)
-{
-    struct scsi_queue_io *queue = owner;
-
-    virtio_queue_signal(queue->virtio);
-}
-
 static int queue_open(struct hba *hba, unsigned index)
 {
-    struct scsi_queue_io *queue = &hba->queue[index];
+    static const struct io_queue_ops queue_ops = {sizeof(struct request), take, submit};
+    struct hba_queue *queue = &hba->queue[index];
     char name[16];
     int err;
 
-    queue->hba = hba;
-    queue->virtio = &hba->device.queue[FIRST + index];
-    queue->requests = calloc(VIRTIO_QUEUE_SIZE, sizeof(*queue->requests));
-    if (!queue->requests)
-        return -ENOMEM;
-    for (unsigned i = VIRTIO_QUEUE_SIZE; i-- > 0;) {
-        queue->requests[i].queue = queue;
-        request_free(&queue->requests[i]);
-    }
     snprintf(name, sizeof(name), "scsi.%u", index % 100);
-    err = io_thread_open(&queue->io, name, polled, queue);
+    err = io_queue_open(&queue->io, &hba->device.queue[FIRST + index], name, &queue_ops);
     if (err < 0)
-        goto free_requests;
+        return err;
     err = scsi_lane_open(&queue->lane, queue->io.ring);
-    if (err < 0)
-        goto close_thread;
-    return 0;
-
-close_thread:
-    io_thread_close(&queue->io);
-free_requests:
-    free(queue->requests);
+    queue->lane_open = err == 0;
     return err;
 }
 
@@ -435,8 +304,7 @@ static int unit_open(struct hba *hba, const struct machine_disk *disk, unsigned 
         memcpy(options.serial, disk->serial, sizeof(disk->serial));
     else
         snprintf(options.serial, sizeof(options.serial), "scsi%u", lun);
-    mine->throttle.iops = disk->iops;
-    mine->throttle.bytes_per_second = disk->bytes_per_second;
+    mine->throttle = (struct throttle){.iops = disk->iops, .bytes_per_second = disk->bytes_per_second};
     err = scsi_unit_open(disk->port, &options, &mine->unit);
     if (err == 0) {
         hba->disk_count++;
@@ -446,12 +314,14 @@ static int unit_open(struct hba *hba, const struct machine_disk *disk, unsigned 
 }
 
 /* Whatever was opened of it. */
-static void hba_free(struct hba *hba)
+static void hba_free(struct virtio_device *device)
 {
+    struct hba *hba = (struct hba *)device;
+
     for (unsigned i = 0; i < hba->queue_count; i++) {
-        io_thread_close(&hba->queue[i].io);
-        scsi_lane_close(&hba->queue[i].lane);
-        free(hba->queue[i].requests);
+        io_queue_close(&hba->queue[i].io);
+        if (hba->queue[i].lane_open)
+            scsi_lane_close(&hba->queue[i].lane);
     }
     scsi_nexus_close(&hba->nexus);
     scsi_target_close(&hba->target);
@@ -459,6 +329,14 @@ static void hba_free(struct hba *hba)
         scsi_unit_close(hba->disk[i].unit);
     free(hba);
 }
+
+static const struct virtio_ops ops = {
+    .kick = kick,
+    .activate = activate,
+    .reset = reset,
+    .config_written = sizes_check,
+    .free = hba_free,
+};
 
 static int hba_plug(struct hba *hba, struct machine *machine)
 {
@@ -472,11 +350,10 @@ static int hba_plug(struct hba *hba, struct machine *machine)
         .config_writable = UINT64_C(0xff) << SIZES_OFFSET,
         .ops = &ops,
     };
-    int err;
 
     hba->config = (struct virtio_scsi_config){
         .num_queues = hba->queue_count,
-        .seg_max = SEGMENTS - 2,
+        .seg_max = IO_SEGMENTS - 2,
         .max_sectors = 0xffff,
         .cmd_per_lun = 128,
         .event_info_size = sizeof(struct virtio_scsi_event),
@@ -484,10 +361,9 @@ static int hba_plug(struct hba *hba, struct machine *machine)
         .cdb_size = CDB_ROOM,
         .max_lun = SCSI_LUNS - 1,
     };
-    err = virtio_open(&hba->device, machine, &description);
-    for (unsigned i = 0; i < FIRST + hba->queue_count; i++)
-        hba->device.queue[i].loop = &hba->queue[i < FIRST ? 0 : i - FIRST].io.thread.loop;
-    return err;
+    for (unsigned i = 0; i < FIRST; i++)
+        hba->device.queue[i].loop = &hba->queue[0].io.thread.loop;
+    return virtio_open(&hba->device, machine, &description);
 }
 
 int virtio_scsi_make(struct machine *machine, struct memory *memory, const struct machine_disk *const *disks,
@@ -502,57 +378,38 @@ int virtio_scsi_make(struct machine *machine, struct memory *memory, const struc
     for (unsigned i = 0; i < count && err == 0; i++)
         err = unit_open(hba, disks[i], i);
     scsi_nexus_open(&hba->nexus, &hba->target);
-    for (unsigned i = 0; i < queues && err == 0; i++) {
+    hba->queue_count = queues;
+    for (unsigned i = 0; i < queues && err == 0; i++)
         err = queue_open(hba, i);
-        hba->queue_count += err == 0;
-    }
     hba->device.memory = memory;
     if (err == 0)
         err = hba_plug(hba, machine);
     if (err < 0) {
-        hba_free(hba);
+        hba_free(&hba->device);
         return err;
     }
     *device = &hba->device;
     return 0;
 }
 
-void virtio_scsi_free(struct virtio_device *device)
-{
-    virtio_close(device);
-    hba_free((struct hba *)device);
-}
-
-static void close_part(void *owner)
-{
-    virtio_scsi_free(owner);
-}
-
 int virtio_scsi_open(struct machine *machine)
 {
     const struct machine_options *options = machine->options;
     const struct machine_disk *disks[MACHINE_DISKS_MAX];
-    unsigned count = 0, queues = options->cpus < QUEUES ? options->cpus : QUEUES;
+    unsigned count = 0, asked = 0;
     struct virtio_device *device;
-    struct machine_part *part;
     int err;
 
     for (unsigned i = 0; i < options->disk_count; i++) {
         if (options->disk[i].bus != MACHINE_SCSI)
             continue;
         disks[count++] = &options->disk[i];
-        if (options->disk[i].queues > queues)
-            queues = options->disk[i].queues;
+        if (options->disk[i].queues > asked)
+            asked = options->disk[i].queues;
     }
     if (count == 0)
         return 0;
-    if (queues > VIRTIO_QUEUES_MAX - FIRST)
-        queues = VIRTIO_QUEUES_MAX - FIRST;
-    err = virtio_scsi_make(machine, &machine->memory, disks, count, queues, &device);
-    if (err < 0)
-        return machine_error(machine, err, "virtio-scsi: %s", strerror(-err));
-    part = &((struct hba *)device)->part;
-    *part = (struct machine_part){.name = device->pci.name, .close = close_part, .owner = device};
-    machine_part_add(machine, part);
-    return 0;
+    err = virtio_scsi_make(machine, &machine->memory, disks, count,
+                           io_queues_wanted(machine, asked, VIRTIO_QUEUES_MAX - FIRST), &device);
+    return err < 0 ? machine_error(machine, err, "virtio-scsi: %s", strerror(-err)) : 0;
 }

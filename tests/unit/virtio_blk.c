@@ -46,7 +46,7 @@ static void start(const char *name, struct machine_disk disk, uint32_t sector)
 
 static void stop(void)
 {
-    virtio_blk_free(driver.device);
+    virtio_free(driver.device);
     test_ok(vdisk_port_close(given.port));
     memory_close(&driver.memory);
 }

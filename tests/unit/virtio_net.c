@@ -37,7 +37,7 @@ static void start(uint64_t features)
 
 static void stop(void)
 {
-    virtio_net_free(driver.device);
+    virtio_free(driver.device);
     memory_close(&driver.memory);
 }
 

@@ -48,7 +48,7 @@ static void start(unsigned queues)
 
 static void stop(void)
 {
-    virtio_scsi_free(driver.device);
+    virtio_free(driver.device);
     for (unsigned i = 0; i < DISKS; i++)
         test_ok(vdisk_port_close(disks[i].port));
     memory_close(&driver.memory);

@@ -114,7 +114,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    virtio_close(&rig.device);
+    virtio_free(&rig.device);
     pci_unplug(&rig.device.pci);
     pci_close(&rig.pci);
     loop_close(&rig.loop);

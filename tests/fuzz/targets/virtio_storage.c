@@ -83,10 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     driver_start(&driver, VIRTIO_INDIRECT | (scsi ? 0 : 1u << 9 | 1u << 13 | 1u << 14), scsi ? 3 : 1);
     for (unsigned i = 0; bytes.left > 0 && i < ROUNDS; i++)
         drive(&bytes, scsi ? 3 : 1);
-    if (scsi)
-        virtio_scsi_free(driver.device);
-    else
-        virtio_blk_free(driver.device);
+    virtio_free(driver.device);
     memory_close(&driver.memory);
     fuzz_disk_close(&disk);
     return 0;

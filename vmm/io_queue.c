@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The request queues of disk controllers: see io_queue.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "disk/mutant.h"
+#include "io_queue.h"
+#include "machine.h"
+
+#define SECOND UINT64_C(1000000000)
+#define SAVED (SECOND / 10)
+#define QUEUES 4u /* as long as nobody asks for more */
+
+/* ---- Slots ---- */
+
+static void slot_free(struct io_slot *slot)
+{
+    slot->next = slot->queue->free;
+    slot->queue->free = slot;
+    slot->queue->taken--;
+}
+
+void io_slot_push(struct io_slot *slot, size_t written)
+{
+    virtio_queue_push(slot->queue->virtio, &slot->chain, written);
+    slot_free(slot);
+}
+
+void io_queue_kick(struct io_queue *queue)
+{
+    do {
+        virtio_queue_listen(queue->virtio, false);
+        while (queue->free) {
+            struct io_slot *slot = queue->free;
+            const char *why;
+
+            slot->chain = (struct virtio_chain){.iov = slot->iov, .iov_max = IO_SEGMENTS + 2};
+            if (virtio_queue_pop(queue->virtio, &slot->chain) != 1)
+                break;
+            queue->free = slot->next;
+            queue->taken++;
+            why = queue->ops->take(slot);
+            if (!why)
+                continue;
+            slot_free(slot);
+            virtio_queue_break(queue->virtio, why);
+        }
+    } while (virtio_queue_listen(queue->virtio, true));
+    virtio_queue_signal(queue->virtio);
+}
+
+/* ---- Limits ---- */
+
+static uint64_t now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
+}
+
+/* When a request may begin: each moves that time on by what it costs. */
+static uint64_t reserve(_Atomic uint64_t *next, uint64_t time, uint64_t cost)
+{
+    uint64_t before = atomic_load(next), start;
+
+    do {
+        start = before > time - SAVED ? before : time - SAVED;
+    } while (!atomic_compare_exchange_weak(next, &before, start + cost));
+    return start;
+}
+
+static void timer_set(struct io_queue *queue)
+{
+    uint64_t time = now();
+
+    if (queue->delayed)
+        loop_timer_set(&queue->timer, queue->delayed->start > time ? queue->delayed->start - time : 1, 0);
+}
+
+static void delay(struct io_queue *queue, struct io_slot *slot)
+{
+    struct io_slot **link = &queue->delayed;
+
+    while (*link && (*link)->start <= slot->start)
+        link = &(*link)->next;
+    slot->next = *link;
+    *link = slot;
+    if (queue->delayed == slot)
+        timer_set(queue);
+}
+
+static struct io_slot *undelay(struct io_queue *queue)
+{
+    struct io_slot *slot = queue->delayed;
+
+    if (slot)
+        queue->delayed = slot->next;
+    return slot;
+}
+
+static void timer_ready(struct loop_source *source)
+{
+    struct io_queue *queue = source->owner;
+    uint64_t time = now();
+
+    loop_timer_clear(source);
+    while (queue->delayed && queue->delayed->start <= time)
+        queue->ops->submit(undelay(queue));
+    timer_set(queue);
+    virtio_queue_signal(queue->virtio);
+}
+
+void io_slot_begin(struct io_slot *slot, struct throttle *throttle, uint64_t bytes)
+{
+    uint64_t time = throttle->iops || throttle->bytes_per_second ? now() : 0, other;
+
+    slot->start = 0;
+    if (throttle->iops)
+        slot->start = reserve(&throttle->iops_next, time, SECOND / throttle->iops);
+    if (throttle->bytes_per_second && bytes) {
+        other = reserve(&throttle->bytes_next, time,
+                        (uint64_t)((double)bytes * SECOND / (double)throttle->bytes_per_second));
+        slot->start = other > slot->start ? other : slot->start;
+    }
+    if (slot->start > time)
+        delay(slot->queue, slot);
+    else
+        slot->queue->ops->submit(slot);
+}
+
+/* ---- Waiting ---- */
+
+void io_queue_drain(void *owner)
+{
+    struct io_queue *queue = owner;
+
+    while (queue->delayed)
+        queue->ops->submit(undelay(queue));
+    while (queue->taken > 0 && !MUTANT("queue-reset-in-flight"))
+        vdisk_ring_poll(queue->ring, true);
+    virtio_queue_signal(queue->virtio);
+}
+
+static void forget(void *owner)
+{
+    struct io_queue *queue = owner;
+
+    while (queue->delayed)
+        slot_free(undelay(queue));
+    io_queue_drain(queue);
+}
+
+void io_queue_reset(struct io_queue *queue)
+{
+    loop_call(&queue->thread.loop, forget, queue);
+}
+
+/* ---- The thread ---- */
+
+static bool before_wait(void *owner)
+{
+    struct io_queue *queue = owner;
+
+    if (vdisk_ring_poll(queue->ring, false) == 0)
+        return false;
+    virtio_queue_signal(queue->virtio);
+    return true;
+}
+
+static void begin(void *owner)
+{
+    struct io_queue *queue = owner;
+
+    queue->error = vdisk_ring_open(0, VDISK_BACKEND_AUTO, &queue->ring);
+    if (queue->error)
+        return;
+    queue->completed = (struct loop_source){vdisk_ring_fd(queue->ring), NULL, queue};
+    queue->error = loop_add(&queue->thread.loop, &queue->completed, EPOLLIN);
+    if (queue->error == 0)
+        queue->error = loop_add(&queue->thread.loop, &queue->timer, EPOLLIN);
+    if (queue->error) {
+        vdisk_ring_close(queue->ring);
+        return;
+    }
+    queue->hook = (struct loop_hook){.before_wait = before_wait, .owner = queue};
+    loop_hook_add(&queue->thread.loop, &queue->hook);
+}
+
+static int thread_open(struct io_queue *queue, const char *name)
+{
+    int err = loop_timer_open(&queue->timer, timer_ready, queue);
+
+    if (err < 0)
+        return err;
+    err = loop_thread_open(&queue->thread, name, NULL, NULL);
+    if (err < 0)
+        goto close_timer;
+    loop_call(&queue->thread.loop, begin, queue);
+    err = queue->error;
+    if (err < 0)
+        goto close_thread;
+    return 0;
+
+close_thread:
+    loop_thread_close(&queue->thread);
+close_timer:
+    loop_timer_close(&queue->timer);
+    return err;
+}
+
+int io_queue_open(struct io_queue *queue, struct virtio_queue *virtio, const char *name, const struct io_queue_ops *ops)
+{
+    int err;
+
+    *queue = (struct io_queue){.ops = ops, .virtio = virtio, .taken = VIRTIO_QUEUE_SIZE};
+    queue->slots = calloc(VIRTIO_QUEUE_SIZE, ops->slot_size);
+    if (!queue->slots)
+        return -ENOMEM;
+    for (unsigned i = VIRTIO_QUEUE_SIZE; i-- > 0;) {
+        struct io_slot *slot = (struct io_slot *)((char *)queue->slots + i * ops->slot_size);
+
+        slot->queue = queue;
+        slot_free(slot);
+    }
+    err = thread_open(queue, name);
+    if (err == 0) {
+        virtio->loop = &queue->thread.loop;
+        return 0;
+    }
+    free(queue->slots);
+    queue->slots = NULL;
+    return err;
+}
+
+void io_queue_close(struct io_queue *queue)
+{
+    if (!queue->slots)
+        return;
+    loop_thread_close(&queue->thread);
+    vdisk_ring_close(queue->ring);
+    loop_timer_close(&queue->timer);
+    free(queue->slots);
+}
+
+unsigned io_queues_wanted(const struct machine *machine, unsigned asked, unsigned most)
+{
+    unsigned cpus = machine ? machine->options->cpus : 1, queues = asked ? asked : cpus < QUEUES ? cpus : QUEUES;
+
+    return queues < most ? queues : most;
+}
