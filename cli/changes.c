@@ -36,8 +36,8 @@ static int change_print(void *arg, uint64_t offset, uint64_t length)
         printf("%16s %16s\n", "OFFSET", "LENGTH");
     printer->bytes += length;
     if (given.json)
-        return cli_json_array_put(&printer->array, json_pack("{s:I, s:I}", "offset", (json_int_t)offset, "length",
-                                                             (json_int_t)length));
+        return cli_json_array_put(&printer->array,
+                                  json_pack("{s:I, s:I}", "offset", (json_int_t)offset, "length", (json_int_t)length));
     snprintf(text[0], sizeof(text[0]), "0x%" PRIx64, offset);
     snprintf(text[1], sizeof(text[1]), "0x%" PRIx64, length);
     printf("%16s %16s\n", text[0], text[1]);
@@ -53,7 +53,8 @@ static void changes_end(struct printer *printer, int err)
         cli_json_array_end(&printer->array);
         putchar('\n');
     } else if (!err && !given.json && given.since) {
-        printf("%" PRIu64 " extents, %s\n", printer->extents, cli_size_full(text, printer->bytes));
+        printf("%" PRIu64 " extent%s, %s\n", printer->extents, printer->extents == 1 ? "" : "s",
+               cli_size_full(text, printer->bytes));
     }
 }
 
@@ -120,7 +121,8 @@ static int reply_print(const json_t *result)
     size_t i;
     int err = json_is_array(list) ? 0 : -EPROTO;
 
-    json_array_foreach (list, i, each) {
+    json_array_foreach(list, i, each)
+    {
         struct point point;
 
         if (given.since)
@@ -168,9 +170,10 @@ const struct cli_command cli_changes = {
     .name = "changes",
     .summary = "tell what has changed since a point",
     .operands = "FILE",
-    .description = "Print the ranges of a disk that have changed since a point that \"vdisk point\" made, of FILE or of one\n"
-                   "of its parents. More may be told than did change, in units of 64 KiB and after a crash; never less.\n"
-                   "Without --since, list the points: \"whole\" is one since which all of the disk counts as changed.",
+    .description =
+        "Print the ranges of a disk that have changed since a point that \"vdisk point\" made, of FILE or of one\n"
+        "of its parents. More may be told than did change, in units of 64 KiB and after a crash; never less.\n"
+        "Without --since, list the points: \"whole\" is one since which all of the disk counts as changed.",
     .examples = "vdisk changes disk.vhdx\n"
                 "vdisk changes disk.vhdx --since monday\n"
                 "vdisk changes disk.vhdx --since monday --until tuesday --json",

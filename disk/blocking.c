@@ -12,23 +12,32 @@
 #include "mutant.h"
 #include "track.h"
 
+int engine_home(struct vdisk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent, unsigned *parity)
+{
+    for (;;) {
+        int err;
+
+        *parity = epoch_enter(&disk->epoch, EPOCH_WORKER);
+        err = disk->format->map(disk, DISK_WRITE, offset, length, extent);
+        if (!err)
+            return 0;
+        epoch_leave(&disk->epoch, EPOCH_WORKER, *parity);
+        if (err == -EAGAIN)
+            err = disk->format->reserve(disk, DISK_WRITE, offset, length);
+        if (err)
+            return err;
+    }
+}
+
 int64_t engine_zero(struct vdisk *disk, uint64_t offset, uint64_t length, bool keep)
 {
     struct disk_extent extent;
     unsigned parity;
     int err;
 
-    for (;;) {
-        parity = epoch_enter(&disk->epoch, EPOCH_WORKER);
-        err = disk->format->map(disk, DISK_WRITE, offset, length, &extent);
-        if (!err)
-            break;
-        epoch_leave(&disk->epoch, EPOCH_WORKER, parity);
-        if (err == -EAGAIN)
-            err = disk->format->reserve(disk, DISK_WRITE, offset, length);
-        if (err)
-            return err;
-    }
+    err = engine_home(disk, offset, length, &extent, &parity);
+    if (err)
+        return err;
     err = file_zero(disk->file, extent.position, extent.length, keep);
     if (err)
         disk_error(disk, err, "cannot zero %llu bytes at 0x%llx: %s", (unsigned long long)extent.length,
@@ -50,8 +59,8 @@ static bool has_home(struct vdisk *disk, uint64_t offset, uint64_t length)
     return err == 0;
 }
 
-/* A part of a block. What reads as zeros already is left alone, unless it has a home: a write that failed there may have
- * left bytes that the next one to publish would show. A DISCARD also leaves what is the parent's. */
+/* A part of a block. What reads as zeros already is left alone, unless it has a home: a write that failed there may
+ * have left bytes that the next one to publish would show. A DISCARD also leaves what is the parent's. */
 static int zero_part(struct vdisk *disk, enum vdisk_op op, uint64_t offset, uint64_t length)
 {
     while (length > 0) {
@@ -62,7 +71,7 @@ static int zero_part(struct vdisk *disk, enum vdisk_op op, uint64_t offset, uint
         if (err)
             return err;
         if (op == VDISK_ZERO ? extent.kind == VDISK_EXTENT_DATA ||
-                                  (!MUTANT("zero-leaves-home") && has_home(disk, offset, extent.length))
+                                   (!MUTANT("zero-leaves-home") && has_home(disk, offset, extent.length))
                              : extent.kind == VDISK_EXTENT_DATA && disk->type != DISK_FIXED)
             done = engine_zero(disk, offset, extent.length, op == VDISK_ZERO);
         else

@@ -3,8 +3,8 @@
  * Sharing blocks (FICLONERANGE: XFS, btrfs), or a file server's own copy (copy_file_range). On other file systems
  * copy_file_range moves bytes like we do, without finding the zeros among them: there it is not used.
  *
- * The range gets its home and is published like any write, inside the epoch, so that a drop at the same time waits before
- * it gives the home away.
+ * The range gets its home and is published like any write, inside the epoch, so that a drop at the same time waits
+ * before it gives the home away.
  */
 #include "clone.h"
 
@@ -20,7 +20,7 @@
 
 #include "engine.h"
 
-#define SHARE_MAX (UINT64_C(1) << 30)  /* at a time: what a cancel waits for */
+#define SHARE_MAX (UINT64_C(1) << 30) /* at a time: what a cancel waits for */
 #define SERVER_MAX (UINT64_C(64) << 20)
 
 #ifndef CIFS_SUPER_MAGIC
@@ -135,6 +135,7 @@ int64_t clone_range(struct clone *clone, uint64_t offset, uint64_t length, struc
     struct disk_extent extent;
     unsigned parity;
     int64_t done;
+    int err;
 
     /* Before the range gets a home that nothing may be written to. */
     if (clone->way == CLONE_NOT || file->fd < 0 || file->device != disk->file->device)
@@ -144,19 +145,9 @@ int64_t clone_range(struct clone *clone, uint64_t offset, uint64_t length, struc
         return 0;
     if (disk_failure(disk))
         return disk_failure(disk);
-    for (;;) {
-        int err;
-
-        parity = epoch_enter(&disk->epoch, EPOCH_WORKER);
-        err = disk->format->map(disk, DISK_WRITE, offset, length, &extent);
-        if (!err)
-            break;
-        epoch_leave(&disk->epoch, EPOCH_WORKER, parity);
-        if (err == -EAGAIN)
-            err = disk->format->reserve(disk, DISK_WRITE, offset, length);
-        if (err)
-            return err;
-    }
+    err = engine_home(disk, offset, length, &extent, &parity);
+    if (err)
+        return err;
     done = give(clone, extent.position, extent.length, file, position);
     if (done > 0 && extent.publish)
         disk->format->publish(disk, offset, (uint64_t)done, extent.position);

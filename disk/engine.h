@@ -54,6 +54,9 @@ void worker_give(struct vdisk_io *io); /* runs engine_block, then ring_post */
 /* blocking.c: what workers do. The result goes to io->engine.blocked_result. False: the io waits elsewhere, is not
  * to be posted, and may be gone already. */
 bool engine_block(struct vdisk_io *io);
+/* Where the first part of the range may be written in the disk's own file; on success inside an epoch, which the caller
+ * leaves with *parity. Blocks. */
+int engine_home(struct vdisk *disk, uint64_t offset, uint64_t length, struct disk_extent *extent, unsigned *parity);
 /* Makes the first part of the range, which is in the disk's blocks, zero in the disk's own file, giving it a home if it has
  * none. How many bytes, or -errno. */
 int64_t engine_zero(struct vdisk *disk, uint64_t offset, uint64_t length, bool keep);

@@ -34,25 +34,6 @@ void ring_piece_free(struct vdisk_ring *ring, struct piece *piece)
     ring->free = piece;
 }
 
-static void add(struct piece_list *list, struct piece *piece)
-{
-    piece->next = NULL;
-    *list->tail = piece;
-    list->tail = &piece->next;
-}
-
-static struct piece *take(struct piece_list *list)
-{
-    struct piece *piece = list->head;
-
-    if (piece) {
-        list->head = piece->next;
-        if (!list->head)
-            list->tail = &list->head;
-    }
-    return piece;
-}
-
 /* By the file's own operations, on this thread. */
 static void move(struct vdisk_ring *ring, struct piece *piece)
 {
@@ -71,7 +52,7 @@ static void start(struct vdisk_ring *ring, struct piece *piece)
     ring->flying++;
     ring->stirred = true;
     if (file->fd < 0)
-        add(&ring->deferred, piece);
+        piece_list_add(&ring->deferred, piece);
     else if ((file->in_memory && ring->chosen) ||
              !file_takes(file, piece->iov_next, piece->iov_left, piece->position + piece->moved))
         move(ring, piece);
@@ -90,7 +71,7 @@ void ring_complete(struct vdisk_ring *ring, struct piece *piece, ssize_t result)
 {
     ring->flying--;
     piece->result = result;
-    add(&ring->completed, piece);
+    piece_list_add(&ring->completed, piece);
 }
 
 /* Steps over n bytes of what is left. */
@@ -152,7 +133,7 @@ static void look_at_completed(struct vdisk_ring *ring)
 {
     struct piece *piece;
 
-    while ((piece = take(&ring->completed)))
+    while ((piece = piece_list_take(&ring->completed)))
         look_at(ring, piece);
 }
 
@@ -211,8 +192,8 @@ static int finish(struct vdisk_ring *ring)
     return count;
 }
 
-/* But to wait for a backend or the bell: a reap that waits begins what was started, so there is no need for one that does
- * not before it. */
+/* But to wait for a backend or the bell: a reap that waits begins what was started, so there is no need for one that
+ * does not before it. */
 static bool nothing_to_do(const struct vdisk_ring *ring)
 {
     return ring->lent > 0 && !ring->completed.head && !ring->finished.head && !(ring->free && ring->starved.head);
@@ -226,7 +207,7 @@ int vdisk_ring_poll(struct vdisk_ring *ring, bool wait)
         struct vdisk_io *io;
         struct piece *piece;
 
-        while ((piece = take(&ring->deferred)))
+        while ((piece = piece_list_take(&ring->deferred)))
             move(ring, piece);
         ring->stirred = false;
         ring->backend->reap(ring, wait && nothing_to_do(ring));

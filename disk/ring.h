@@ -31,6 +31,25 @@ struct piece_list {
     struct piece *head, **tail;
 };
 
+static inline void piece_list_add(struct piece_list *list, struct piece *piece)
+{
+    piece->next = NULL;
+    *list->tail = piece;
+    list->tail = &piece->next;
+}
+
+static inline struct piece *piece_list_take(struct piece_list *list)
+{
+    struct piece *piece = list->head;
+
+    if (piece) {
+        list->head = piece->next;
+        if (!list->head)
+            list->tail = &list->head;
+    }
+    return piece;
+}
+
 struct ring_backend {
     const char *name;
     int (*open)(struct vdisk_ring *ring);

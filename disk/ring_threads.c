@@ -19,25 +19,6 @@ struct pool {
     struct piece_list todo, done;
 };
 
-static void add(struct piece_list *list, struct piece *piece)
-{
-    piece->next = NULL;
-    *list->tail = piece;
-    list->tail = &piece->next;
-}
-
-static struct piece *take(struct piece_list *list)
-{
-    struct piece *piece = list->head;
-
-    if (piece) {
-        list->head = piece->next;
-        if (!list->head)
-            list->tail = &list->head;
-    }
-    return piece;
-}
-
 static void *serve(void *arg)
 {
     struct vdisk_ring *ring = arg;
@@ -46,7 +27,7 @@ static void *serve(void *arg)
 
     pthread_mutex_lock(&pool->lock);
     for (;;) {
-        while (!(piece = take(&pool->todo)) && !pool->stop)
+        while (!(piece = piece_list_take(&pool->todo)) && !pool->stop)
             pthread_cond_wait(&pool->work, &pool->lock);
         if (!piece)
             break;
@@ -59,7 +40,7 @@ static void *serve(void *arg)
                                          : file->ops->preadv(file, piece->iov_next, piece->iov_left, position);
         }
         pthread_mutex_lock(&pool->lock);
-        add(&pool->done, piece);
+        piece_list_add(&pool->done, piece);
         ring_bell(ring);
     }
     pthread_mutex_unlock(&pool->lock);
@@ -116,7 +97,7 @@ static void threads_start(struct vdisk_ring *ring, struct piece *piece)
     struct pool *pool = ring->state;
 
     pthread_mutex_lock(&pool->lock);
-    add(&pool->todo, piece);
+    piece_list_add(&pool->todo, piece);
     pthread_cond_signal(&pool->work);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -131,7 +112,7 @@ static void threads_reap(struct vdisk_ring *ring, bool wait)
         poll(&bell, 1, -1);
     ring_quiet(ring);
     pthread_mutex_lock(&pool->lock);
-    while ((piece = take(&pool->done)))
+    while ((piece = piece_list_take(&pool->done)))
         ring_complete(ring, piece, piece->result);
     pthread_mutex_unlock(&pool->lock);
 }
