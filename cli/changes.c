@@ -121,8 +121,7 @@ static int reply_print(const json_t *result)
     size_t i;
     int err = json_is_array(list) ? 0 : -EPROTO;
 
-    json_array_foreach(list, i, each)
-    {
+    json_array_foreach (list, i, each) {
         struct point point;
 
         if (given.since)

@@ -14,7 +14,7 @@ static int latency_read(const json_t *latency, struct vdisk_stats_op *op)
     json_t *entry;
     size_t i;
 
-    json_array_foreach(latency, i, entry) {
+    json_array_foreach (latency, i, entry) {
         json_int_t bound, count;
 
         if (json_unpack(entry, "[I, I]", &bound, &count) < 0)
@@ -36,7 +36,9 @@ static int op_read(json_t *all, const char *name, struct vdisk_stats_op *op)
     if (json_unpack(json_object_get(all, name), "{s:I, s:I, s:I, s:I, s:o}", "count", &count, "errors", &errors,
                     "bytes", &bytes, "nanoseconds", &nanoseconds, "latency", &latency) < 0)
         return -EPROTO;
-    *op = (struct vdisk_stats_op){.count = (uint64_t)count, .errors = (uint64_t)errors, .bytes = (uint64_t)bytes,
+    *op = (struct vdisk_stats_op){.count = (uint64_t)count,
+                                  .errors = (uint64_t)errors,
+                                  .bytes = (uint64_t)bytes,
                                   .nanoseconds = (uint64_t)nanoseconds};
     return latency_read(latency, op);
 }

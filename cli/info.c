@@ -143,7 +143,7 @@ static int links_print(const json_t *links)
     size_t depth;
     int err = 0;
 
-    json_array_foreach(links, depth, link)
+    json_array_foreach (links, depth, link)
         if (err == 0)
             err = given.json ? link_json(link, (unsigned)depth, &array) : link_text(link, (unsigned)depth);
     if (given.json && given.chain)

@@ -58,8 +58,8 @@ json_t *control_info(struct vdisk *disk, bool chain)
 
         common_fields(disk, fields);
         vdisk_info(disk, add, fields);
-        json_array_append_new(links, json_pack("{s:o, s:o}", "file", control_json_text(vdisk_path(disk)), "fields",
-                                               fields));
+        json_array_append_new(links,
+                              json_pack("{s:o, s:o}", "file", control_json_text(vdisk_path(disk)), "fields", fields));
     }
     return links;
 }
@@ -89,7 +89,7 @@ int control_info_each(const json_t *link, vdisk_field_fn *field, void *arg)
     int err = json_is_array(fields) ? 0 : -EPROTO;
     size_t i;
 
-    json_array_foreach(fields, i, entry)
+    json_array_foreach (fields, i, entry)
         if (err == 0)
             err = each(entry, field, arg);
     return err;
