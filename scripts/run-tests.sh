@@ -26,7 +26,7 @@ export UBSAN_OPTIONS=print_stacktrace=1
 # Prints "<name> <command>" for each test; the long ones first, so that the last to end is a short one.
 list() {
     echo "layers $SRC/scripts/check-layers.sh"
-    for dir in tests/model tests/crash tests/interop tests/hostile $(ls -d tests/*/ 2>/dev/null); do
+    for dir in tests/fuzz tests/vm tests/interop tests/model tests/crash tests/hostile $(ls -d tests/*/ 2>/dev/null); do
         for file in "${dir%/}"/*.c "${dir%/}"/*.sh; do
             [ -f "$file" ] || continue
             case $file in
