@@ -150,6 +150,15 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -DVDISK_VERSION='"$(VERSION)"' -MMD -MP -c -o $@ $<
 
+# The machine's ACPI namespace, compiled.
+$(BUILD)/vmm/acpi.o: private EXTRA += -I$(BUILD)
+$(BUILD)/vmm/acpi.o: $(BUILD)/vmm/dsdt.hex
+
+$(BUILD)/vmm/dsdt.hex: vmm/dsdt.asl
+	$(call say,ASL)
+	@mkdir -p $(@D)
+	$(Q)iasl -ve -vs -tc -p $(BUILD)/vmm/dsdt $< >$(BUILD)/vmm/dsdt.log || { cat $(BUILD)/vmm/dsdt.log >&2; exit 1; }
+
 tests: $(TEST_BIN)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(AID_OBJ) $(CONTROL_OBJ) $(STATIC) $(VMM)

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "acpi.h"
-#include "aml.h"
 #include "chipset.h"
+#include "vmm/dsdt.hex" /* dsdt_aml_code: what iasl makes of dsdt.asl */
 
 #define IOAPIC 0xfec00000u
 #define LOCAL_APIC 0xfee00000u
@@ -23,6 +23,12 @@
 #define FADT_NO_RTC_WAKE (1u << 6)
 #define FADT_TIMER_32 (1u << 8)
 #define FADT_RESET (1u << 10)
+
+#define ALLOCATE 1u /* commands of the table loader */
+#define POINTER 2u
+#define CHECKSUM 3u
+#define ZONE_HIGH 1u
+#define ZONE_FSEG 2u
 
 #define LEVEL_HIGH 0xdu /* MADT: level-triggered, active high */
 
@@ -90,10 +96,23 @@ static uint32_t table_begin(struct acpi *acpi, const char *signature, uint8_t re
     return start;
 }
 
-static void checksum_note(struct acpi *acpi, uint32_t place, uint32_t start, uint32_t length, bool rsdp)
+static struct acpi_entry *note(struct acpi *acpi, uint32_t command, const char *file)
 {
-    assert(acpi->checksum_count < ACPI_NOTES_MAX);
-    acpi->checksum[acpi->checksum_count++] = (struct acpi_checksum){place, start, length, rsdp};
+    struct acpi_entry *entry = &acpi->entry[acpi->entry_count++];
+
+    assert(acpi->entry_count <= ACPI_ENTRIES_MAX);
+    entry->command = command;
+    strcpy(entry->file, file);
+    return entry;
+}
+
+static void checksum_note(struct acpi *acpi, const char *file, uint32_t place, uint32_t start, uint32_t length)
+{
+    struct acpi_entry *entry = note(acpi, CHECKSUM, file);
+
+    entry->checksum.place = place;
+    entry->checksum.start = start;
+    entry->checksum.length = length;
 }
 
 static void table_end(struct acpi *acpi, uint32_t start)
@@ -101,7 +120,7 @@ static void table_end(struct acpi *acpi, uint32_t start)
     struct header *header = (struct header *)(acpi->tables + start);
 
     header->length = acpi->length - start;
-    checksum_note(acpi, start + offsetof(struct header, checksum), start, header->length, false);
+    checksum_note(acpi, ACPI_TABLES_FILE, start + offsetof(struct header, checksum), start, header->length);
 }
 
 /* Writes an offset that is to become an address. */
@@ -110,102 +129,29 @@ static void pointer_set(struct acpi *acpi, void *place, uint32_t target, uint8_t
     uint8_t *at = place;
     bool rsdp = at >= acpi->rsdp && at < acpi->rsdp + sizeof(acpi->rsdp);
     uint64_t value = target;
+    struct acpi_entry *entry;
 
     memcpy(at, &value, size);
-    assert(acpi->pointer_count < ACPI_NOTES_MAX);
-    acpi->pointer[acpi->pointer_count++] =
-        (struct acpi_pointer){(uint32_t)(at - (rsdp ? acpi->rsdp : acpi->tables)), size, rsdp};
+    entry = note(acpi, POINTER, rsdp ? ACPI_RSDP_FILE : ACPI_TABLES_FILE);
+    strcpy(entry->pointer.target, ACPI_TABLES_FILE);
+    entry->pointer.place = (uint32_t)(at - (rsdp ? acpi->rsdp : acpi->tables));
+    entry->pointer.size = size;
 }
 
 /* ---- Tables ---- */
 
-static void isa_device(struct aml *aml, const char *name, const char *id, uint16_t port, uint8_t length, int irq)
-{
-    struct aml_open device = aml_device_begin(aml, name), resources;
-
-    aml_name(aml, "_HID");
-    if (strlen(id) == 7)
-        aml_eisa_id(aml, id);
-    else
-        aml_string(aml, id);
-    aml_name(aml, "_STA");
-    aml_integer(aml, 0xf);
-    aml_name(aml, "_CRS");
-    resources = aml_resources_begin(aml);
-    aml_resource_io(aml, port, length);
-    if (irq >= 0)
-        aml_resource_irq(aml, (unsigned)irq);
-    aml_resources_end(aml, resources);
-    aml_end(aml, device);
-}
-
-static void isa_bridge(struct aml *aml)
-{
-    struct aml_open bridge = aml_device_begin(aml, "ISA_");
-
-    aml_name(aml, "_ADR");
-    aml_integer(aml, 1 << 16);
-    isa_device(aml, "COM1", "PNP0501", 0x3f8, 8, ISA_IRQ_SERIAL);
-    isa_device(aml, "RTC_", "PNP0B00", 0x70, 2, ISA_IRQ_RTC);
-    isa_device(aml, "PNIC", "QEMU0001", PANIC_PORT, 1, -1);
-    aml_end(aml, bridge);
-}
-
-/* INTA# of each slot goes to a fixed GSI: [ACPI] 6.2.13. */
-static void interrupt_routes(struct aml *aml)
-{
-    struct aml_open routes, route;
-
-    aml_name(aml, "_PRT");
-    routes = aml_package_begin(aml, PCI_SLOTS - 1);
-    for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
-        route = aml_package_begin(aml, 4);
-        aml_integer(aml, slot << 16 | 0xffff);
-        aml_integer(aml, 0);
-        aml_integer(aml, 0);
-        aml_integer(aml, pci_slot_gsi(slot));
-        aml_end(aml, route);
-    }
-    aml_end(aml, routes);
-}
-
-static void pci_host(struct aml *aml, uint32_t window)
-{
-    struct aml_open host = aml_device_begin(aml, "PCI0"), resources;
-
-    aml_name(aml, "_HID");
-    aml_eisa_id(aml, "PNP0A03");
-    aml_name(aml, "_UID");
-    aml_integer(aml, 0);
-    aml_name(aml, "_CRS");
-    resources = aml_resources_begin(aml);
-    aml_resource_buses(aml, 0, 0xff);
-    aml_resource_io(aml, 0xcf8, 8);
-    aml_resource_ports(aml, 0, 0xcf7);
-    aml_resource_ports(aml, 0xd00, 0xffff);
-    aml_resource_memory(aml, 0xa0000, 0xbffff);
-    aml_resource_memory(aml, window, PCI_MEMORY_END - 1);
-    aml_resources_end(aml, resources);
-    interrupt_routes(aml);
-    isa_bridge(aml);
-    aml_end(aml, host);
-}
-
+/* The one thing in it that depends on the machine is the window for memory BARs ([ACPI] 6.4.3.5.2). */
 static uint32_t dsdt(struct acpi *acpi, uint32_t window)
 {
-    uint32_t start = table_begin(acpi, "DSDT", 2);
-    struct aml aml = {.bytes = acpi->tables + acpi->length, .room = ACPI_TABLES_SIZE - acpi->length};
-    struct aml_open scope, off;
+    static const uint32_t compiled[] = {0, 0x80000000, PCI_MEMORY_END - 1, 0, PCI_MEMORY_END - 0x80000000};
+    const uint32_t wanted[] = {0, window, PCI_MEMORY_END - 1, 0, PCI_MEMORY_END - window};
+    uint32_t start = acpi->length = (acpi->length + 15) & ~15u, size = sizeof(dsdt_aml_code);
+    uint8_t *table = room(acpi, size), *at;
 
-    scope = aml_scope_begin(&aml, "\\_SB_");
-    pci_host(&aml, window);
-    aml_end(&aml, scope);
-    aml_name(&aml, "\\_S5_"); /* SLP_TYP 0 of both PM1 controls */
-    off = aml_package_begin(&aml, 4);
-    for (unsigned i = 0; i < 4; i++)
-        aml_integer(&aml, 0);
-    aml_end(&aml, off);
-    room(acpi, aml.length);
+    memcpy(table, dsdt_aml_code, size);
+    at = memmem(table, size, compiled, sizeof(compiled));
+    assert(at);
+    memcpy(at, wanted, sizeof(wanted));
     table_end(acpi, start);
     return start;
 }
@@ -314,8 +260,8 @@ static void rsdp(struct acpi *acpi, uint32_t rsdt, uint32_t xsdt)
     memcpy(acpi->rsdp + 20, &length, sizeof(length));
     pointer_set(acpi, acpi->rsdp + 16, rsdt, 4);
     pointer_set(acpi, acpi->rsdp + 24, xsdt, 8);
-    checksum_note(acpi, 8, 0, 20, true);
-    checksum_note(acpi, 32, 0, ACPI_RSDP_SIZE, true); /* the first one lies inside it */
+    checksum_note(acpi, ACPI_RSDP_FILE, 8, 0, 20);
+    checksum_note(acpi, ACPI_RSDP_FILE, 32, 0, ACPI_RSDP_SIZE); /* the first one lies inside it */
 }
 
 void acpi_build(struct acpi *acpi, const struct machine *machine)
@@ -323,6 +269,8 @@ void acpi_build(struct acpi *acpi, const struct machine *machine)
     uint32_t table[2], facs_at;
 
     memset(acpi, 0, sizeof(*acpi));
+    note(acpi, ALLOCATE, ACPI_RSDP_FILE)->allocate = (struct acpi_allocate){16, ZONE_FSEG};
+    note(acpi, ALLOCATE, ACPI_TABLES_FILE)->allocate = (struct acpi_allocate){64, ZONE_HIGH};
     facs_at = facs(acpi);
     table[0] = fadt(acpi, facs_at, dsdt(acpi, machine->pci.memory_start));
     table[1] = madt(acpi, machine->options->cpus);
@@ -334,21 +282,19 @@ void acpi_place(const struct acpi *acpi, uint64_t tables_at, uint8_t root[ACPI_R
 {
     memcpy(root, acpi->rsdp, ACPI_RSDP_SIZE);
     memcpy(tables, acpi->tables, ACPI_TABLES_SIZE);
-    for (unsigned i = 0; i < acpi->pointer_count; i++) {
-        const struct acpi_pointer *pointer = &acpi->pointer[i];
-        uint8_t *at = (pointer->rsdp ? root : tables) + pointer->place;
+    for (unsigned i = 0; i < acpi->entry_count; i++) {
+        const struct acpi_entry *entry = &acpi->entry[i];
+        uint8_t *file = strcmp(entry->file, ACPI_RSDP_FILE) == 0 ? root : tables, sum = 0;
         uint64_t value = 0;
 
-        memcpy(&value, at, pointer->size);
-        value += tables_at;
-        memcpy(at, &value, pointer->size);
-    }
-    for (unsigned i = 0; i < acpi->checksum_count; i++) {
-        const struct acpi_checksum *checksum = &acpi->checksum[i];
-        uint8_t *file = checksum->rsdp ? root : tables, sum = 0;
-
-        for (uint32_t j = 0; j < checksum->length; j++)
-            sum = (uint8_t)(sum + file[checksum->start + j]);
-        file[checksum->place] = (uint8_t)(file[checksum->place] - sum);
+        if (entry->command == POINTER) {
+            memcpy(&value, file + entry->pointer.place, entry->pointer.size);
+            value += tables_at;
+            memcpy(file + entry->pointer.place, &value, entry->pointer.size);
+        } else if (entry->command == CHECKSUM) {
+            for (uint32_t j = 0; j < entry->checksum.length; j++)
+                sum = (uint8_t)(sum + file[entry->checksum.start + j]);
+            file[entry->checksum.place] = (uint8_t)(file[entry->checksum.place] - sum);
+        }
     }
 }

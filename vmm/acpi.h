@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ACPI tables of the machine ([ACPI] is version 6.4). They are built once, as two files of fw_cfg, with a note of
- * each place that needs an address or a checksum. A firmware gets the notes as fw_cfg's table loader has them; for a
- * direct boot acpi_place follows them itself.
+ * each place that needs an address or a checksum. A firmware follows the notes (fw_cfg's table loader); for a direct
+ * boot acpi_place does.
  */
 #ifndef VMM_ACPI_H
 #define VMM_ACPI_H
@@ -12,30 +12,42 @@
 
 #define ACPI_TABLES_SIZE 0x4000u
 #define ACPI_RSDP_SIZE 36u
-#define ACPI_NOTES_MAX 32u
+#define ACPI_ENTRIES_MAX 32u
 
 struct machine;
 
-/* A place in the tables (rsdp: in the RSDP) that holds an offset in the tables and is to hold an address. */
-struct acpi_pointer {
-    uint32_t place;
-    uint8_t size;
-    uint8_t rsdp;
-};
+#define ACPI_TABLES_FILE "etc/acpi/tables"
+#define ACPI_RSDP_FILE "etc/acpi/rsdp"
 
-/* A byte at place that makes the sum of [start, start + length) zero. */
-struct acpi_checksum {
-    uint32_t place, start, length;
-    uint8_t rsdp;
-};
+/* A note, in the form of fw_cfg's table loader: an area for a file; an offset at a place of the file that becomes an
+ * address in the target; a byte that makes the sum of [start, start + length) zero. */
+struct acpi_entry {
+    uint32_t command;
+    char file[56];
+    union {
+        struct acpi_allocate {
+            uint32_t alignment;
+            uint8_t zone;
+        } __attribute__((packed)) allocate;
+        struct {
+            char target[56];
+            uint32_t place;
+            uint8_t size;
+        } __attribute__((packed)) pointer;
+        struct {
+            uint32_t place, start, length;
+        } checksum;
+        uint8_t all[68];
+    };
+} __attribute__((packed));
+_Static_assert(sizeof(struct acpi_entry) == 128, "table loader");
 
 struct acpi {
     uint8_t rsdp[ACPI_RSDP_SIZE];
     uint8_t tables[ACPI_TABLES_SIZE];
     uint32_t length; /* of tables */
-    struct acpi_pointer pointer[ACPI_NOTES_MAX];
-    struct acpi_checksum checksum[ACPI_NOTES_MAX];
-    unsigned pointer_count, checksum_count;
+    unsigned entry_count;
+    struct acpi_entry entry[ACPI_ENTRIES_MAX];
 };
 
 void acpi_build(struct acpi *acpi, const struct machine *machine);

@@ -29,7 +29,6 @@ struct boot_range {
 #define BOOT_RAM 1u
 #define BOOT_RESERVED 2u
 
-#define BOOT_LOADER_SIZE 0x2200u
 #define BOOT_ORDER_SIZE 4096u
 
 struct boot {
@@ -45,7 +44,6 @@ struct boot {
     uint8_t *rom; /* mapped: what lies below 4 GiB */
     uint64_t rom_size;
     struct boot_range map[BOOT_RANGES_MAX];
-    uint8_t loader[BOOT_LOADER_SIZE];
     char order[BOOT_ORDER_SIZE];
 };
 

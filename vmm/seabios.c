@@ -29,73 +29,6 @@
 #define KEY_MENU 0x0eu
 #define KEY_CPUS_MAX 0x0fu
 
-/* ---- The table loader: fw_cfg's form of the notes ---- */
-
-#define LOADER_ALLOCATE 1u
-#define LOADER_POINTER 2u
-#define LOADER_CHECKSUM 3u
-#define ZONE_HIGH 1u
-#define ZONE_FSEG 2u
-
-#define TABLES_FILE "etc/acpi/tables"
-#define RSDP_FILE "etc/acpi/rsdp"
-
-struct loader_entry {
-    uint32_t command;
-    union {
-        struct {
-            char file[56];
-            uint32_t alignment;
-            uint8_t zone;
-        } __attribute__((packed)) allocate;
-        struct {
-            char file[56], target[56];
-            uint32_t place;
-            uint8_t size;
-        } __attribute__((packed)) pointer;
-        struct {
-            char file[56];
-            uint32_t place, start, length;
-        } __attribute__((packed)) checksum;
-        uint8_t all[124];
-    };
-} __attribute__((packed));
-_Static_assert(sizeof(struct loader_entry) == 128, "table loader");
-_Static_assert(sizeof(struct loader_entry) * (2 + 2 * ACPI_NOTES_MAX) <= BOOT_LOADER_SIZE, "table loader");
-
-static struct loader_entry allocate(const char *file, uint32_t alignment, uint8_t zone)
-{
-    struct loader_entry entry = {.command = LOADER_ALLOCATE, .allocate = {.alignment = alignment, .zone = zone}};
-
-    strcpy(entry.allocate.file, file);
-    return entry;
-}
-
-static uint32_t loader_make(const struct acpi *acpi, struct loader_entry *entry)
-{
-    struct loader_entry *at = entry;
-
-    *at++ = allocate(RSDP_FILE, 16, ZONE_FSEG);
-    *at++ = allocate(TABLES_FILE, 64, ZONE_HIGH);
-    for (unsigned i = 0; i < acpi->pointer_count; i++, at++) {
-        const struct acpi_pointer *pointer = &acpi->pointer[i];
-
-        *at = (struct loader_entry){.command = LOADER_POINTER,
-                                    .pointer = {.target = TABLES_FILE, .place = pointer->place, .size = pointer->size}};
-        strcpy(at->pointer.file, pointer->rsdp ? RSDP_FILE : TABLES_FILE);
-    }
-    for (unsigned i = 0; i < acpi->checksum_count; i++, at++) {
-        const struct acpi_checksum *sum = &acpi->checksum[i];
-
-        *at = (struct loader_entry){
-            .command = LOADER_CHECKSUM,
-            .checksum = {.place = sum->place, .start = sum->start, .length = sum->length},
-        };
-        strcpy(at->checksum.file, sum->rsdp ? RSDP_FILE : TABLES_FILE);
-    }
-    return (uint32_t)((at - entry) * (ptrdiff_t)sizeof(*entry));
-}
-
 /* ---- The boot order ---- */
 
 #define VIRTIO_NET 0x1041u
@@ -188,10 +121,10 @@ static void describe(struct machine *machine)
     fwcfg_number_add(fwcfg, KEY_MENU, 0, 2);
     fwcfg_number_add(fwcfg, KEY_CPUS_MAX, cpus, 2);
     fwcfg_file_add(fwcfg, "etc/e820", boot->map, count * (uint32_t)sizeof(*boot->map));
-    fwcfg_file_add(fwcfg, RSDP_FILE, boot->acpi.rsdp, sizeof(boot->acpi.rsdp));
-    fwcfg_file_add(fwcfg, TABLES_FILE, boot->acpi.tables, boot->acpi.length);
-    fwcfg_file_add(fwcfg, "etc/table-loader", boot->loader,
-                   loader_make(&boot->acpi, (struct loader_entry *)boot->loader));
+    fwcfg_file_add(fwcfg, ACPI_RSDP_FILE, boot->acpi.rsdp, sizeof(boot->acpi.rsdp));
+    fwcfg_file_add(fwcfg, ACPI_TABLES_FILE, boot->acpi.tables, boot->acpi.length);
+    fwcfg_file_add(fwcfg, "etc/table-loader", boot->acpi.entry,
+                   boot->acpi.entry_count * (uint32_t)sizeof(*boot->acpi.entry));
     fwcfg_file_add(fwcfg, "bootorder", boot->order, (uint32_t)strlen(boot->order) + 1);
     fwcfg_file_add(fwcfg, "etc/sercon-port", console, sizeof(console));
 }
