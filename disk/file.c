@@ -113,16 +113,13 @@ int file_seek_data(struct file *file, uint64_t position, uint64_t *data, uint64_
     uint64_t size = file->size;
     int err;
 
-    if (position >= size) {
-        *data = *hole = size;
+    *data = position < size ? position : size;
+    if (hole)
+        *hole = size;
+    if (position >= size)
         return 0;
-    }
     err = file->ops->seek_data(file, position, data, hole);
-    if (err != -EOPNOTSUPP)
-        return err;
-    *data = position;
-    *hole = size;
-    return 0;
+    return err == -EOPNOTSUPP ? 0 : err;
 }
 
 int file_sync(struct file *file)

@@ -28,7 +28,7 @@ struct file_ops {
     int (*resize)(struct file *file, uint64_t size);
     int (*zero)(struct file *file, uint64_t position, uint64_t length, bool keep);
     int (*allocate)(struct file *file, uint64_t position, uint64_t length);
-    int (*seek_data)(struct file *file, uint64_t position, uint64_t *data, uint64_t *hole);
+    int (*seek_data)(struct file *file, uint64_t position, uint64_t *data, uint64_t *hole); /* hole: NULL, not asked for */
     int (*sync)(struct file *file);
     void (*close)(struct file *file);
 };
@@ -95,7 +95,8 @@ int file_allocate(struct file *file, uint64_t position, uint64_t length);
  * what was copied. */
 int file_copy_data(struct file *file, uint64_t from, uint64_t to, uint64_t length, uint64_t *moved);
 
-/* The next data at or after position and the hole behind it (both at most the file's size; data == size: none).
+/* The next data at or after position and the hole behind it (both at most the file's size; data == size: none). hole may be
+ * NULL: long data is walked through for it, or all that is in the page cache.
  * Where the storage cannot say, everything is data. */
 int file_seek_data(struct file *file, uint64_t position, uint64_t *data, uint64_t *hole);
 

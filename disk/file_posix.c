@@ -83,12 +83,16 @@ static int posix_seek_data(struct file *file, uint64_t position, uint64_t *data,
     off_t at = lseek(file->fd, (off_t)position, SEEK_DATA);
 
     if (at < 0 && errno == ENXIO) {
-        *data = *hole = file->size;
+        *data = file->size;
+        if (hole)
+            *hole = file->size;
         return 0;
     }
     if (at < 0)
         return errno == EINVAL ? -EOPNOTSUPP : -errno;
     *data = (uint64_t)at;
+    if (!hole)
+        return 0;
     at = lseek(file->fd, at, SEEK_HOLE);
     if (at < 0)
         return -errno;

@@ -51,9 +51,9 @@ void disk_repair_refuse(struct disk_repair *repair, const struct vdisk_fault *fa
 
 bool disk_repair_punches(struct file *file)
 {
-    uint64_t data, hole;
+    uint64_t data;
 
-    return file->size > 0 && file->ops->seek_data(file, 0, &data, &hole) != -EOPNOTSUPP;
+    return file->size > 0 && file->ops->seek_data(file, 0, &data, NULL) != -EOPNOTSUPP;
 }
 
 const char *disk_repair_advice(const struct disk_advice *table, const char *code)

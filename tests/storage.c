@@ -342,9 +342,11 @@ static int do_seek_data(struct file *file, uint64_t position, uint64_t *data, ui
     struct storage *s = of(file);
     const struct image *image = &s->now;
     size_t i = (size_t)(position / PAGE);
+    uint64_t unasked;
 
     if (s->plain)
         return -EOPNOTSUPP;
+    hole = hole ? hole : &unasked;
     pthread_mutex_lock(&s->lock);
     while (i < image->count && (!image->pages[i] || image->pages[i] == &untouched))
         i++;

@@ -95,9 +95,9 @@ static int check_overlap(struct vhd *v, const struct scan *scan)
 
 static bool is_hole(struct file *file, uint64_t start, uint64_t end)
 {
-    uint64_t data, hole;
+    uint64_t data;
 
-    return file_seek_data(file, start, &data, &hole) == 0 && data >= end;
+    return file_seek_data(file, start, &data, NULL) == 0 && data >= end;
 }
 
 /* A bitmap shares its 4 KiB with what stands before it, and is seldom in a hole. */

@@ -135,7 +135,7 @@ static int check_clear(struct check *c, uint64_t used, const uint8_t *bits, uint
     uint64_t data = check_start_of(used) + c->layout.bitmap_size;
 
     for (uint64_t at = 0; at < sectors;) {
-        uint64_t end = at, there, hole;
+        uint64_t end = at, there;
         int err;
 
         while (end < sectors && end - at < PART_BYTES / VHD_SECTOR && !bit(bits, end))
@@ -144,7 +144,7 @@ static int check_clear(struct check *c, uint64_t used, const uint8_t *bits, uint
             at++;
             continue;
         }
-        if (file_seek_data(c->file, data + at * VHD_SECTOR, &there, &hole) == 0 && there >= data + end * VHD_SECTOR) {
+        if (file_seek_data(c->file, data + at * VHD_SECTOR, &there, NULL) == 0 && there >= data + end * VHD_SECTOR) {
             at = end; /* a hole */
             continue;
         }

@@ -95,9 +95,9 @@ static void check_entry(struct vhdx_check *c, uint64_t index, uint64_t entry)
 /* Entries that stand in a hole of the file are zeros. Not where the chunk's bitmap is still to be seen. */
 static uint64_t skip_hole(struct vhdx_check *c, uint64_t index)
 {
-    uint64_t position = c->regions.bat.position + index * sizeof(uint64_t), data, hole;
+    uint64_t position = c->regions.bat.position + index * sizeof(uint64_t), data;
 
-    if (c->partial || file_seek_data(c->view, position, &data, &hole))
+    if (c->partial || file_seek_data(c->view, position, &data, NULL))
         return index;
     return data < position + PIECE ? index : index + (data - position) / PIECE * (PIECE / sizeof(uint64_t));
 }
@@ -130,9 +130,9 @@ static int check_bat(struct vhdx_check *c)
 /* Does the storage hold any of it? A log that is to be replayed has nothing there. */
 static bool is_stored(struct vhdx_check *c, uint64_t start, uint64_t end)
 {
-    uint64_t data, hole;
+    uint64_t data;
 
-    return file_seek_data(c->report.file, start, &data, &hole) != 0 || data < end;
+    return file_seek_data(c->report.file, start, &data, NULL) != 0 || data < end;
 }
 
 /* A hole in the middle costs nothing; at the end it makes the file longer than it must be. */

@@ -68,10 +68,10 @@ static int verify_page(struct vhdx *v, uint64_t page)
 /* Where the file has a hole the table is zeros: the pages need no memory. */
 static bool look_for_hole(struct vhdx *v, uint64_t page)
 {
-    uint64_t position = table_position(v->bat) + page * VHDX_PAGE, data, hole;
+    uint64_t position = table_position(v->bat) + page * VHDX_PAGE, data;
     uint64_t end = table_position(v->bat) + table_pages(v->bat) * VHDX_PAGE;
 
-    if (table_pages(v->bat) < HOLES_WORTH || file_seek_data(v->disk.file, position, &data, &hole))
+    if (table_pages(v->bat) < HOLES_WORTH || file_seek_data(v->disk.file, position, &data, NULL))
         return false;
     if (data > end)
         data = end;

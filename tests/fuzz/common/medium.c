@@ -354,7 +354,8 @@ static int do_seek_data(struct file *file, uint64_t position, uint64_t *data, ui
     for (end = best; end != UINT64_MAX && end * PAGE < m->size && page_of(m, end); end++)
         ;
     *data = best == UINT64_MAX || best * PAGE >= m->size ? m->size : best * PAGE > position ? best * PAGE : position;
-    *hole = *data == m->size || end * PAGE > m->size ? m->size : end * PAGE;
+    if (hole)
+        *hole = *data == m->size || end * PAGE > m->size ? m->size : end * PAGE;
     pthread_mutex_unlock(&m->lock);
     return 0;
 }
