@@ -151,7 +151,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(Q)$(CC) $(ALL_CFLAGS) -DVDISK_VERSION='"$(VERSION)"' -MMD -MP -c -o $@ $<
 
 # The machine's ACPI namespace, compiled.
-$(BUILD)/vmm/acpi.o: private EXTRA += -I$(BUILD)
+$(BUILD)/vmm/acpi.o: private PKG += -I$(BUILD)
 $(BUILD)/vmm/acpi.o: $(BUILD)/vmm/dsdt.hex
 
 $(BUILD)/vmm/dsdt.hex: vmm/dsdt.asl
