@@ -27,7 +27,6 @@ int link_reopen(struct vdisk *disk, struct vdisk **fresh);
 int create_child(const char *path, const struct vdisk_create_options *options, struct vdisk *parent,
                  struct vdisk **disk);
 int create_appear(struct vdisk *disk);
-int create_sync_directory(const char *path); /* the one that path is in */
 
 /* How a child says where its parent is: '/' between the parts, both beginning as struct disk_geometry has it. */
 struct create_paths {

@@ -86,7 +86,7 @@ static int start_tracking(struct vdisk *disk, struct track *track, const char *n
     if (!err && rename(temporary, path) < 0)
         err = disk_error(disk, -errno, "its points cannot be kept at %s: %s", path, strerror(errno));
     if (!err)
-        err = create_sync_directory(path);
+        err = file_sync_directory(path);
     if (!err)
         disk->track = track;
     return err;

@@ -284,24 +284,6 @@ int vdisk_create(const char *path, const struct vdisk_create_options *o, struct 
     return err;
 }
 
-/* The name becomes durable with its directory. */
-int create_sync_directory(const char *path)
-{
-    char *copy = strdup(path);
-    int fd, err = 0;
-
-    if (!copy)
-        return -ENOMEM;
-    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    free(copy);
-    if (fd < 0)
-        return -errno;
-    if (fsync(fd) < 0 && errno != EINVAL)
-        err = -errno;
-    close(fd);
-    return err;
-}
-
 int vdisk_commit(struct vdisk *disk)
 {
     char *from = disk->temporary, *to = strdup(disk->file->path);
@@ -318,7 +300,7 @@ int vdisk_commit(struct vdisk *disk)
     if (err)
         unlink(from);
     else
-        err = create_sync_directory(to);
+        err = file_sync_directory(to);
     free(from);
     free(to);
     return err;
@@ -336,7 +318,7 @@ int create_appear(struct vdisk *disk)
         return disk_error(disk, -errno, "cannot be given its name: %s", strerror(errno));
     free(disk->temporary);
     disk->temporary = NULL;
-    err = create_sync_directory(to);
+    err = file_sync_directory(to);
     return err ? disk_error(disk, err, "its directory cannot be made durable: %s", strerror(-err)) : 0;
 }
 

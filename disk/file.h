@@ -74,6 +74,9 @@ int file_reopen(struct file *file, struct file **fresh);
 /* Takes its name away, durably. A file that has lost it already is no error; another one that bears it stays: -ESTALE. */
 int file_remove(const struct file *file);
 
+/* The names in the directory that path is in are durable. */
+int file_sync_directory(const char *path);
+
 /* Takes a file whose operations are given (tests, layers): fields ops, size and writable are the caller's to set. */
 void file_close(struct file *file); /* NULL is allowed */
 

@@ -326,7 +326,7 @@ int file_reopen(struct file *file, struct file **fresh)
     return 0;
 }
 
-static int sync_directory_of(const char *path)
+int file_sync_directory(const char *path)
 {
     char *copy = strdup(path);
     int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, err = 0;
@@ -350,5 +350,5 @@ int file_remove(const struct file *file)
         return -ESTALE;
     if (unlink(file->path) < 0)
         return -errno;
-    return sync_directory_of(file->path);
+    return file_sync_directory(file->path);
 }

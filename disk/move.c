@@ -210,7 +210,7 @@ static int source_remove(struct move *m)
     track_remove(m->source);
     if (unlink(file->path) < 0)
         return disk_error(m->source, -errno, "cannot be removed, so the disk stays there: %s", strerror(errno));
-    if (create_sync_directory(file->path) < 0)
+    if (file_sync_directory(file->path) < 0)
         file_say(file, VDISK_WARNING, m->source->format->name, "after a power cut its name may stand there again, and the "
                                                                "file be an old one");
     return 0;

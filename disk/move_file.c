@@ -94,7 +94,7 @@ int move_file_copy(const struct vdisk *link, const char *path, const struct vdis
     if (err && err != -ECANCELED)
         chain_error(log, err, "disk: %s: cannot be copied to %s: %s", link->file->path, path, strerror(-err));
     if (!err)
-        err = create_sync_directory(path);
+        err = file_sync_directory(path);
 free_name:
     free(temporary);
     return err;
