@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Random requests through a port, from several threads with a ring each, while one more thread takes snapshots, merges
- * them, makes the disk larger and compacts it, again and again. Every read is compared with a model, and so is the disk
- * when it was opened again; the files are clean.
+ * Random requests (writes, zeros, discards) through a port, from several threads with a ring each, while one more thread
+ * takes snapshots, merges them, makes the disk larger and compacts it, again and again. Every read is compared with a
+ * model, and so is the disk when it was opened again; the files are clean.
  *
  * Each slot of each thread has units of the disk to itself, so that it knows what they hold: of every other MiB all, of
  * those between the units lie side by side with the others' in the same blocks.
@@ -17,6 +17,7 @@
 #include "tests/support.h"
 
 #define UNIT 4096u
+#define SECTOR 512u
 #define MIB (1u << 20)
 #define AREA_UNITS (MIB / UNIT)
 #define SIZE (40u * MIB)
@@ -58,7 +59,9 @@ static struct {
     const struct config *config;
     char dir[TEST_PATH], name[32];
     struct vdisk_port *port;
-    uint32_t value[UNITS]; /* by the unit's own slot only */
+    uint32_t value[UNITS]; /* by the unit's own slot only, and so the next two: */
+    uint8_t maybe[UNITS];  /* of its sectors, those that were discarded since: they have their bytes or are zeros */
+    uint8_t zero[UNITS];   /* and those that were seen to be zeros by that: they stay so */
     _Atomic bool stop;
     _Atomic uint64_t requests;
     unsigned done[4]; /* of each operation */
@@ -74,14 +77,33 @@ static void fill(uint64_t *words, uint32_t unit, uint32_t value)
         words[i] = value ? (uint64_t)value << 32 | unit : 0;
 }
 
+/* A sector that was discarded is from now on what it is seen to be. */
 static void compare(const uint64_t *words, uint32_t unit)
 {
-    uint64_t want = run.value[unit] ? (uint64_t)run.value[unit] << 32 | unit : 0;
+    for (uint32_t sector = 0; sector < UNIT / SECTOR; sector++, words += SECTOR / 8) {
+        uint8_t bit = (uint8_t)(1u << sector);
+        uint64_t want = run.value[unit] ? (uint64_t)run.value[unit] << 32 | unit : 0;
 
-    for (uint32_t i = 0; i < UNIT / 8; i++)
-        if (words[i] != want)
-            test_fail("%s: unit %u: %#llx is there, %#llx was written", run.name, unit, (unsigned long long)words[i],
-                      (unsigned long long)want);
+        if (run.maybe[unit] & bit && words[0] == 0)
+            run.zero[unit] |= bit;
+        if (run.zero[unit] & bit)
+            want = 0;
+        for (uint32_t i = 0; i < SECTOR / 8; i++)
+            if (words[i] != want)
+                test_fail("%s: unit %u sector %u: %#llx is there, %#llx was written", run.name, unit, sector,
+                          (unsigned long long)words[i], (unsigned long long)want);
+        run.maybe[unit] &= (uint8_t)~bit;
+    }
+}
+
+static void changed(uint32_t unit, enum vdisk_op op, uint32_t value)
+{
+    if (op == VDISK_DISCARD) {
+        run.maybe[unit] = (uint8_t)~run.zero[unit];
+        return;
+    }
+    run.value[unit] = value;
+    run.maybe[unit] = run.zero[unit] = 0;
 }
 
 static bool own(const struct slot *slot, uint32_t unit)
@@ -101,7 +123,7 @@ static void on_done(struct vdisk_io *io, int error)
         if (io->op == VDISK_READ)
             compare(slot->buffer + i * (UNIT / 8), slot->unit + i);
         else
-            run.value[slot->unit + i] = slot->value;
+            changed(slot->unit + i, io->op, slot->value);
     slot->busy = false;
     slot->thread->busy--;
     atomic_fetch_add(&run.requests, 1);
@@ -123,7 +145,8 @@ static void submit(struct slot *slot)
     slot->value = 0;
     slot->io = (struct vdisk_io){.op = dice < 50   ? VDISK_WRITE
                                        : dice < 85 ? VDISK_READ
-                                       : dice < 98 ? VDISK_ZERO
+                                       : dice < 92 ? VDISK_ZERO
+                                       : dice < 98 ? VDISK_DISCARD
                                                    : VDISK_FLUSH,
                                  .iov = &slot->iov,
                                  .iovcnt = 1,
@@ -218,6 +241,8 @@ static void prepare(uint64_t seed)
     struct vdisk *disk;
 
     memset(run.value, 0, sizeof(run.value));
+    memset(run.maybe, 0, sizeof(run.maybe));
+    memset(run.zero, 0, sizeof(run.zero));
     memset(run.done, 0, sizeof(run.done));
     run.stop = false;
     run.requests = 0;
