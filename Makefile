@@ -172,8 +172,10 @@ $(BUILD)/tests/crash/memory: $(BUILD)/tests/crash/memory.o $(AID_OBJ) $(STATIC)
 	$(Q)objcopy $(foreach name,$(SCARCE),--redefine-sym $(name)=scarce_$(name)) $(STATIC) $@.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(AID_OBJ) $@.a $(TEST_LIBS)
 
-# The test of merges has files of its own behind the library's paths.
+# The tests of merges and snapshots have files of their own behind the library's paths; the latter a directory too.
 $(BUILD)/tests/crash/merge: LDFLAGS += -Wl,--wrap=file_open,--wrap=file_reopen,--wrap=file_remove
+SNAPSHOT_WRAP := file_open file_reopen file_remove file_sync_directory renameat2 unlink port_pause
+$(BUILD)/tests/crash/snapshot: LDFLAGS += $(SNAPSHOT_WRAP:%=-Wl,--wrap=%)
 
 fuzz-targets: $(FUZZ_BIN)
 
@@ -215,7 +217,8 @@ check-asan check-tsan: check-%:
 # FUZZ_SECONDS for each target, 600 by default; what is learned stays in $(BUILD)/fuzz/corpus.
 crash: all tests
 	@CRASH_STATES=$${CRASH_STATES:-1000000} CRASH_SAMPLES=$${CRASH_SAMPLES:-400} FAULT_POINTS=$${FAULT_POINTS:-30000} \
-	KILL_ROUNDS=$${KILL_ROUNDS:-3000} MERGE_STATES=$${MERGE_STATES:-100000} TEST_TIMEOUT=$${TEST_TIMEOUT:-86400} BUILD=$(BUILD) TESTS=tests/crash \
+	KILL_ROUNDS=$${KILL_ROUNDS:-3000} MERGE_STATES=$${MERGE_STATES:-100000} SNAPSHOT_STATES=$${SNAPSHOT_STATES:-100000} \
+	TEST_TIMEOUT=$${TEST_TIMEOUT:-86400} BUILD=$(BUILD) TESTS=tests/crash \
 	scripts/run-tests.sh
 
 # MUTANTS="grace-skipped vhd-bitmap-swapped" tries these only.

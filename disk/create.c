@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "chain.h"
+#include "mutant.h"
 
 #define SECTOR_DEFAULT 512u
 #define PHYSICAL_DEFAULT 4096u
@@ -300,7 +301,7 @@ int vdisk_commit(struct vdisk *disk)
     if (err)
         unlink(from);
     else
-        err = file_sync_directory(to);
+        err = MUTANT("create-name-unsynced") ? 0 : file_sync_directory(to);
     free(from);
     free(to);
     return err;
@@ -310,7 +311,7 @@ int create_appear(struct vdisk *disk)
 {
     const char *to = disk->file->path;
     unsigned how = disk->replace ? 0 : RENAME_NOREPLACE;
-    int err = file_sync(disk->file);
+    int err = MUTANT("appear-unsynced") ? 0 : file_sync(disk->file);
 
     if (err)
         return disk_error(disk, err, "cannot be made durable: %s", strerror(-err));
@@ -318,7 +319,7 @@ int create_appear(struct vdisk *disk)
         return disk_error(disk, -errno, "cannot be given its name: %s", strerror(errno));
     free(disk->temporary);
     disk->temporary = NULL;
-    err = file_sync_directory(to);
+    err = MUTANT("appear-name-unsynced") ? 0 : file_sync_directory(to);
     return err ? disk_error(disk, err, "its directory cannot be made durable: %s", strerror(-err)) : 0;
 }
 

@@ -2,12 +2,13 @@
 /*
  * A snapshot: a child is put over the top of a chain that is in use.
  *
- * The child is made and durable, under its name, before the pause. It holds nothing, so a power cut at any moment leaves
- * two chains that read the same: the old top, and the child on it. In the pause the old top is settled and becomes
- * read-only, then the port changes over.
+ * The child is made and durable, under a temporary name, before the pause. It holds nothing, so once it has its own a
+ * power cut leaves two chains that read the same: the old top, and the child on it. It gets its name in the pause,
+ * durably before the guest writes to it: what a guest flushed has to have a name. Then the old top is settled and
+ * becomes read-only, and the port changes over.
  *
  * A VHDX changes its identity (DataWriteGuid) with the first write since it was opened. If that write came between the
- * child and the pause, the child is made again: there is no second such write.
+ * child and the pause, the child is made again: there is no second such write. It never had its name.
  */
 #include <errno.h>
 #include <string.h>
@@ -29,8 +30,8 @@ static int refuse(struct vdisk *top, const char *child)
     if (!top->writable)
         return disk_error(top, -EROFS, "is open for reading only");
     if (named && named != top->format)
-        return chain_error(&top->log, -EINVAL, "disk: %s: is named like a %s, the child of %s is a %s", child, named->name,
-                           top->file->path, top->format->name);
+        return chain_error(&top->log, -EINVAL, "disk: %s: is named like a %s, the child of %s is a %s", child,
+                           named->name, top->file->path, top->format->name);
     return 0;
 }
 
@@ -39,10 +40,13 @@ static int change_over(struct vdisk_port *port, struct vdisk *top, struct vdisk 
 {
     char expected[64], found[64];
     uint64_t nanoseconds;
-    int err;
+    int err = 0;
 
     port_pause(port);
-    err = top->format->parent_matches(child, top, expected, found) ? 0 : -ESTALE;
+    if (!top->format->parent_matches(child, top, expected, found) && !MUTANT("snapshot-identity-unchecked"))
+        err = -ESTALE;
+    if (!err)
+        err = create_appear(child);
     if (!err)
         err = MUTANT("snapshot-not-settled") ? 0 : disk_freeze(top);
     if (!err)
@@ -63,9 +67,9 @@ static int snapshot(struct vdisk_port *port, const char *path, const struct vdis
         err = create_child(path, options, top, &child);
         if (err)
             return err;
-        err = create_appear(child);
-        if (!err)
-            err = change_over(port, top, child, pause);
+        err = MUTANT("appear-unsynced") ? 0 : file_sync(child->file); /* not in the pause */
+        err = err ? disk_error(child, err, "cannot be made durable: %s", strerror(-err))
+                  : change_over(port, top, child, pause);
         if (!err)
             return 0;
         child->parent = NULL;

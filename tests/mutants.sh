@@ -83,10 +83,14 @@ tests_for() { # NAME
             ;;
         vhd-relink-* | *merge-*)
             echo "merge env CRASH_PROCESSES=1 MERGE_STATES=${MERGE_STATES:-4000} $BUILD/tests/crash/merge"
+            case $1 in *relink*) echo "snapshot env CRASH_PROCESSES=1 SNAPSHOT_STATES=4000 $BUILD/tests/crash/snapshot" ;; esac
             of_kind 'cli/merge'
             ;;
         hold-* | port-* | *-settle-*) of_kind 'unit/port|model/live' ;;
-        snapshot-*) of_kind 'cli/snapshot|model/live' ;;
+        snapshot-* | appear-* | create-name-*)
+            echo "snapshot env CRASH_PROCESSES=1 SNAPSHOT_STATES=${SNAPSHOT_STATES:-6000} $BUILD/tests/crash/snapshot"
+            of_kind 'cli/snapshot|model/live'
+            ;;
         queue-*) of_kind 'unit/virtqueue' ;;
         scsi-* | blk-* | ide-*) of_kind 'unit/(scsi|virtio|ide)' ;;
         parent-* | chain-* | relink-*) of_kind 'cli/(parent|chain|relink)' && of_kind 'hostile/chain' ;;
