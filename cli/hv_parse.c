@@ -115,12 +115,11 @@ static int disk_word(struct cli *cli, const char *word, struct machine_disk *dis
     return 0;
 }
 
-/* A differencing disk that nobody gives a name: it is gone when the machine ends. */
+/* A differencing disk without a name: it is gone with the machine, however that ends. */
 static int overlay_open(struct cli *cli, const char *path, struct machine_disk *disk)
 {
-    static unsigned number_used;
     const char *directory = getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp";
-    struct vdisk_create_options create = {.parent = path, .type = "differencing", .log = cli->log};
+    struct vdisk_create_options create = {.flags = VDISK_CREATE_UNNAMED, .parent = path, .log = cli->log};
     struct vdisk_open_options open;
     struct vdisk *base, *child;
     char *name;
@@ -135,7 +134,7 @@ static int overlay_open(struct cli *cli, const char *path, struct machine_disk *
     vdisk_close(base);
     if (strcmp(create.format, "raw") == 0)
         return bad(cli, "disk", path, "an overlay needs a VHD or VHDX disk");
-    if (asprintf(&name, "%s/hv-%ld-%u.%s", directory, (long)getpid(), number_used++, create.format) < 0)
+    if (asprintf(&name, "%s/hv-overlay.%s", directory, create.format) < 0)
         return -ENOMEM;
     err = vdisk_create(name, &create, &child);
     free(name);

@@ -152,7 +152,8 @@ void create_paths_free(struct create_paths *paths)
     free(paths->absolute);
 }
 
-/* A new file ".NAME.NUMBER.tmp" beside path, that speaks of itself as path. */
+/* A new file ".NAME.NUMBER.tmp" beside path, that speaks of itself as path. temporary NULL: its name is gone at once.
+ */
 static int temporary_open(const char *path, const struct vdisk_log *log, unsigned flags, struct file **file,
                           char **temporary)
 {
@@ -176,14 +177,17 @@ static int temporary_open(const char *path, const struct vdisk_log *log, unsigne
         chain_error(log, err, "disk: %s: cannot be created: %s", path, strerror(-err));
         return err;
     }
-    *temporary = name;
     (*file)->log = *log;
     free((*file)->path);
     (*file)->path = strdup(path);
-    if ((*file)->path)
+    if ((*file)->path && temporary) {
+        *temporary = name;
         return 0;
+    }
     unlink(name);
     free(name);
+    if ((*file)->path)
+        return 0;
     file_close(*file);
     return -ENOMEM;
 }
@@ -192,8 +196,8 @@ static int write_image(const char *path, const struct vdisk_create_options *o, c
                        struct disk_geometry *g, unsigned flags, struct vdisk **disk)
 {
     struct file *file;
-    char *temporary;
-    int err = temporary_open(path, &o->log, flags, &file, &temporary);
+    char *temporary = NULL;
+    int err = temporary_open(path, &o->log, flags, &file, o->flags & VDISK_CREATE_UNNAMED ? NULL : &temporary);
 
     if (err)
         return err;
@@ -201,7 +205,8 @@ static int write_image(const char *path, const struct vdisk_create_options *o, c
     if (!err)
         err = link_open(file, format, false, disk);
     if (err) {
-        unlink(temporary);
+        if (temporary)
+            unlink(temporary);
         free(temporary);
         file_close(file);
         return err;
@@ -256,7 +261,8 @@ int create_child(const char *path, const struct vdisk_create_options *o, struct 
 
 int vdisk_create(const char *path, const struct vdisk_create_options *o, struct vdisk **disk)
 {
-    const struct disk_format *format = o->format ? chain_format_named(o->format, &o->log) : chain_format_of_suffix(path);
+    const struct disk_format *format =
+        o->format ? chain_format_named(o->format, &o->log) : chain_format_of_suffix(path);
     struct disk_geometry g = {0};
     int err;
 
@@ -292,6 +298,11 @@ int vdisk_commit(struct vdisk *disk)
     struct vdisk_log log = disk->log;
     int err;
 
+    if (!from) {
+        vdisk_close(disk);
+        free(to);
+        return -EINVAL;
+    }
     disk->temporary = NULL; /* from here on the file is ours, not vdisk_close's */
     err = vdisk_close(disk);
     if (!err && !to)

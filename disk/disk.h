@@ -203,7 +203,7 @@ struct vdisk {
     struct vdisk *walked_by; /* of a parent that is written to: the top whose requests come down to it */
     pthread_mutex_t data_lock;
     uint64_t data_start, data_end; /* under data_lock: a run of the file seen to hold data (map.c) */
-    char *temporary; /* a created disk's name until it is committed to file->path */
+    char *temporary; /* a created disk's name until it is committed to file->path; NULL too where it is to have none */
     bool replace;    /* a file that stands there then */
 };
 

@@ -90,6 +90,7 @@ struct vdisk *vdisk_parent(const struct vdisk *disk); /* NULL where there is non
 
 #define VDISK_CREATE_OVERWRITE 0x1u /* replace an existing file; otherwise it is -EEXIST */
 #define VDISK_CREATE_AZURE 0x2u     /* fixed VHD, size rounded up to 1 MiB, as Azure takes it */
+#define VDISK_CREATE_UNNAMED 0x4u   /* the file never has a name: it is gone when it is closed, however that comes */
 
 struct vdisk_create_options {
     unsigned flags;
@@ -109,7 +110,8 @@ struct vdisk_create_options {
  * vdisk_commit. */
 int vdisk_create(const char *path, const struct vdisk_create_options *options, struct vdisk **disk);
 
-/* Makes a created disk durable, gives it its name, and closes it, whatever is returned. */
+/* Makes a created disk durable, gives it its name, and closes it, whatever is returned. -EINVAL: it is never to have one.
+ */
 int vdisk_commit(struct vdisk *disk);
 
 /* Reserves space on the storage for every byte of the file, so that it has no holes (Windows refuses sparse files). */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A machine, from its parts to its end. */
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -170,46 +169,19 @@ static int nics_open(struct machine *machine)
     return err == 0 ? virtio_rng_open(machine) : err;
 }
 
-/* A disk that is nowhere by its name is gone with the machine: it is removed from its directory at the end. */
-static void temporary_directory(const struct machine_disk *disk, char directory[PATH_MAX])
-{
-    const char *path = vdisk_path(vdisk_port_disk(disk->port)), *slash = strrchr(path, '/');
-
-    *directory = '\0';
-    if (access(path, F_OK) == 0)
-        return;
-    if (slash)
-        snprintf(directory, PATH_MAX, "%.*s", (int)(slash - path + 1), path);
-    else
-        strcpy(directory, ".");
-}
-
 /* Before the machine has threads. */
 static int files_close(struct machine *machine)
 {
     const struct machine_options *options = machine->options;
-    const char *readable[4] = {0}, *removable[MACHINE_DISKS_MAX + 1] = {0};
     static const char *const devices[] = {"/dev/kvm", "/dev/net/tun", "/dev/null", NULL};
-    char(*directory)[PATH_MAX] = calloc(MACHINE_DISKS_MAX, sizeof(*directory));
+    const char *given[] = {options->kernel, options->initrd, options->firmware}, *readable[4] = {NULL};
     unsigned count = 0;
     int err;
 
-    if (!directory)
-        return -ENOMEM;
-    if (options->kernel)
-        readable[count++] = options->kernel;
-    if (options->initrd)
-        readable[count++] = options->initrd;
-    if (options->firmware)
-        readable[count] = options->firmware;
-    count = 0;
-    for (unsigned i = 0; i < options->disk_count; i++) {
-        temporary_directory(&options->disk[i], directory[i]);
-        if (directory[i][0])
-            removable[count++] = directory[i];
-    }
-    err = sandbox_files(readable, devices, removable);
-    free(directory);
+    for (unsigned i = 0; i < 3; i++)
+        if (given[i])
+            readable[count++] = given[i];
+    err = sandbox_files(readable, devices);
     if (err == -ENOSYS || err == -EOPNOTSUPP) {
         machine_say(machine, VDISK_NOTE,
                     "this kernel has no Landlock: files are guarded by the filter of system calls alone");

@@ -44,7 +44,7 @@ static int allow(int rules, const char *const *paths, uint64_t access)
         if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
             err = -errno;
         if (err == -EINVAL) { /* a file has no directory's rights */
-            rule.allowed_access &= ~(uint64_t)(LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE);
+            rule.allowed_access &= ~(uint64_t)LANDLOCK_ACCESS_FS_READ_DIR;
             err = syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0 ? -errno : 0;
         }
         close(rule.parent_fd);
@@ -54,7 +54,7 @@ static int allow(int rules, const char *const *paths, uint64_t access)
     return 0;
 }
 
-int sandbox_files(const char *const *readable, const char *const *devices, const char *const *removable)
+int sandbox_files(const char *const *readable, const char *const *devices)
 {
     static const char *const always[] = {
         "/usr", "/lib", "/lib64", "/dev/urandom", "/etc/resolv.conf", "/run/systemd/resolve", "/sys/devices/system/cpu",
@@ -72,8 +72,6 @@ int sandbox_files(const char *const *readable, const char *const *devices, const
         err = allow(rules, readable, READ);
     if (err == 0)
         err = allow(rules, devices, LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE);
-    if (err == 0)
-        err = allow(rules, removable, LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_READ_DIR);
     if (err == 0 && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_landlock_restrict_self, rules, 0) < 0))
         err = -errno;
     close(rules);
@@ -94,7 +92,7 @@ static const char common[] =
 
 /* Of those that are not virtual processors: new rings, connections, and what ends a machine. */
 static const char process[] =
-    "timerfd_create epoll_create1 signalfd4 io_uring_setup io_uring_register io_setup io_destroy unlink unlinkat "
+    "timerfd_create epoll_create1 signalfd4 io_uring_setup io_uring_register io_setup io_destroy "
     "connect bind listen accept accept4 getsockopt setsockopt getsockname getpeername sendto recvfrom sendmsg "
     "recvmsg shutdown sysinfo uname";
 

@@ -12,9 +12,8 @@
 #ifndef VMM_SANDBOX_H
 #define VMM_SANDBOX_H
 
-/* removable: directories in which files may be removed (a disk that is gone with the machine); NULL-terminated.
- * readable: files and directories to read, absent ones allowed; devices: files to read and write. */
-int sandbox_files(const char *const *readable, const char *const *devices, const char *const *removable);
+/* readable: files and directories to read, absent ones allowed; devices: files to read and write. NULL-terminated. */
+int sandbox_files(const char *const *readable, const char *const *devices);
 int sandbox_process(void);
 int sandbox_cpu(void);
 

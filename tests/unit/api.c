@@ -226,6 +226,29 @@ static void not_committed(void **state)
     test_ok(vdisk_close(NULL));
 }
 
+/* What is never to have a name has none from the start. */
+static void unnamed(void **state)
+{
+    struct vdisk_create_options options = {
+        .flags = VDISK_CREATE_UNNAMED, .size = SIZE, .log = messages_log(&messages)};
+    const char *path = scratch_path(dir, "none/none.vhdx");
+    uint8_t bytes[4096] = {1, 2, 3}, back[4096];
+    struct vdisk *disk;
+
+    (void)state;
+    test_ok(mkdir(scratch_path(dir, "none"), 0700));
+    test_ok(vdisk_create(path, &options, &disk));
+    test_ok(vdisk_transfer(disk, ring, VDISK_WRITE, bytes, 4096, sizeof(bytes)));
+    test_ok(vdisk_transfer(disk, ring, VDISK_READ, back, 4096, sizeof(back)));
+    assert_memory_equal(back, bytes, sizeof(bytes));
+    test_ok(rmdir(scratch_path(dir, "none"))); /* nothing is in it */
+    test_ok(vdisk_close(disk));
+    test_ok(mkdir(scratch_path(dir, "none"), 0700));
+    test_ok(vdisk_create(path, &options, &disk));
+    assert_int_equal(vdisk_commit(disk), -EINVAL);
+    test_ok(rmdir(scratch_path(dir, "none")));
+}
+
 /* ---- Without the parent ---------------------------------------------------------------------------------------- */
 
 static void alone(void **state)
@@ -341,7 +364,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_alignment), cmocka_unit_test(refused_requests),       cmocka_unit_test(shallow_ring),
-        cmocka_unit_test(not_committed), cmocka_unit_test(alone), cmocka_unit_test(nothing_shines_through),
+        cmocka_unit_test(not_committed), cmocka_unit_test(unnamed), cmocka_unit_test(alone), cmocka_unit_test(nothing_shines_through),
         cmocka_unit_test(copies),
     };
     int failed;

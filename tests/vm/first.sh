@@ -29,3 +29,18 @@ grep -q 'not a Linux kernel' err || fail "a kernel that is none: $(cat err)"
 guest 0 o --nic user --nic user,mac=52:54:00:00:00:09
 guest 1 o --nic user,forward=tcp:1
 grep -q 'forward=tcp:1' err || fail "a bad forward: $(cat err)"
+
+# An overlay has no name, whatever becomes of the machine.
+mkdir overlay
+"$VDISK" create base.vhdx --size 16M
+TMPDIR=$PWD/overlay "$BUILD/hv" run --kernel guest --append s --memory 64M --nic none --disk base.vhdx,overlay >running </dev/null &
+machine=$!
+for _ in $(seq 200); do
+    [ -s running ] && break
+    sleep 0.1
+done
+grep -q 'hello from the guest' running || fail "the guest does not run"
+same "$(ls -A overlay)" "" "what is in the overlay's directory"
+kill -9 $machine
+wait $machine || true
+same "$(ls -A overlay)" "" "what is left of the overlay"

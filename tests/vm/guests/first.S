@@ -2,7 +2,7 @@
 /*
  * The smallest guest: a kernel by the 64-bit boot protocol that says hello on COM1 and then does what the first letter of its
  * command line says. o: power off (ACPI S5). r: reset by port 0xcf9, and off when started again. t: a triple fault.
- * p: pvpanic. d: a read of a port and of an address where nobody is, then off.
+ * p: pvpanic. s: stands still. d: a read of a port and of an address where nobody is, then off.
  */
     .code64
     .text
@@ -39,6 +39,8 @@ entry:
     je fault
     cmpb $'p', %al
     je panic
+    cmpb $'s', %al
+    je stop
     cmpb $'d', %al
     jne off
     mov $0x4321, %dx
