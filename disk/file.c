@@ -133,6 +133,8 @@ int file_sync(struct file *file)
     while (err == -EINTR); /* it was not tried to the end: nothing was dropped */
     if (err && !MUTANT("sync-retried"))
         file->failed = err;
+    if (!err)
+        file->told_full = false;
     return err;
 }
 
@@ -151,10 +153,12 @@ static void say(const struct file *file, enum vdisk_level level, const char *who
     file->log.print(file->log.arg, level, text);
 }
 
-int file_error(const struct file *file, const char *who, int error, const char *format, ...)
+int file_error(struct file *file, const char *who, int error, const char *format, ...)
 {
     va_list args;
 
+    if (error == -ENOSPC && atomic_exchange(&file->told_full, true))
+        return error;
     va_start(args, format);
     say(file, VDISK_ERROR, who, format, args);
     va_end(args);

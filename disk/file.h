@@ -46,6 +46,7 @@ struct file {
     uint64_t device, inode; /* identity, for cycles */
     _Atomic uint64_t size;
     _Atomic int failed; /* the first failed sync, for ever */
+    _Atomic bool told_full; /* that its storage has no room was said, and since then no sync has succeeded */
 };
 
 #define FILE_WRITE 0x1u
@@ -111,8 +112,9 @@ void file_push(struct file *file);
 int file_sync(struct file *file);
 
 /* Says one sentence, "<who>: <path>: <text>", and returns error, so that a check is one statement:
- * return file_error(f, "vhdx", -EINVAL, "header at 0x%x: ...", ...). */
-int file_error(const struct file *file, const char *who, int error, const char *format, ...)
+ * return file_error(f, "vhdx", -EINVAL, "header at 0x%x: ...", ...). -ENOSPC is said once until the next sync: it
+ * meets every write that is in flight, and those of a guest that goes on. */
+int file_error(struct file *file, const char *who, int error, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void file_say(const struct file *file, enum vdisk_level level, const char *who, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

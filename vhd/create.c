@@ -12,12 +12,12 @@
 #define BAT_AT (VHD_SECTOR + sizeof(struct vhd_header))
 #define AZURE_UNIT (UINT64_C(1) << 20)
 
-static int refuse(const struct file *file, const char *text, unsigned long long value)
+static int refuse(struct file *file, const char *text, unsigned long long value)
 {
     return file_error(file, "vhd", -EINVAL, "cannot be created: %s (%llu)", text, value);
 }
 
-static int check_geometry(const struct file *file, const struct disk_geometry *g, uint32_t block)
+static int check_geometry(struct file *file, const struct disk_geometry *g, uint32_t block)
 {
     if (g->size > VHD_SIZE_MAX)
         return refuse(file, "VHD holds at most 2040 GiB", g->size);

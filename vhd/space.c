@@ -167,10 +167,11 @@ int vhd_space_cut(struct vhd *v, uint64_t last)
                : 0;
 }
 
-/* At close, when everything is durable: the footer goes right behind the last block, as it was before. */
+/* At close, when everything is durable: the footer goes right behind the last block, as it was before. Where there is no
+ * room for it the file is as good with its end where it is. */
 int vhd_space_trim(struct vhd *v)
 {
-    uint64_t last = v->floor;
+    uint64_t last = v->floor, end;
 
     if (!v->moved)
         return 0;
@@ -181,6 +182,9 @@ int vhd_space_trim(struct vhd *v)
         if (sector != VHD_UNUSED && block_end > last)
             last = block_end;
     }
+    end = vhd_align(last + VHD_SECTOR, VHD_ALIGN);
+    if (end < v->end && file_allocate(v->disk.file, end - VHD_SECTOR, VHD_SECTOR) == -ENOSPC)
+        return 0;
     return vhd_space_cut(v, last);
 }
 
