@@ -34,11 +34,16 @@ static void summary(struct cli *cli, const char *path, const char *into, const s
 static int merge(struct cli *cli, const char *path, struct vdisk_port *port, struct vdisk_merge_result *result)
 {
     const char *const children[] = {given.child, NULL};
-    struct vdisk_merge_options how = {
-        .link = given.link, .into = given.into, .children = given.child ? children : NULL, .last = true};
+    struct vdisk_open_options search;
+    struct vdisk_merge_options how = {.link = given.link,
+                                      .into = given.into,
+                                      .children = given.child ? children : NULL,
+                                      .search = &search,
+                                      .last = true};
     struct vdisk_progress progress;
     int err;
 
+    cli_open_options(cli, 0, &search);
     cli_say_backend(cli);
     cli_progress_begin(cli, &progress);
     err = vdisk_merge(port, &how, &progress, result);
@@ -174,7 +179,8 @@ static int run(struct cli *cli, char **operand)
     bool fresh = given.into && access(given.into, F_OK) < 0 && errno == ENOENT;
 
     if (fresh && (given.link || given.child))
-        return cli_fail(cli, "%s: does not exist: the whole chain would go there, without --link and --child", given.into);
+        return cli_fail(cli, "%s: does not exist: the whole chain would go there, without --link and --child",
+                        given.into);
     return fresh ? merge_new(cli, operand[0]) : merge_chain(cli, operand[0]);
 }
 

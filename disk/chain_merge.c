@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Which link goes into which: what vdisk_merge is asked for, one link after the other, the one nearest to the target first,
- * so that each link's bytes move once. And who else is concerned: other children of the parent, whom the merge would rob,
- * and of the link, who get another parent.
+ * Which link goes into which: what vdisk_merge is asked for, one link after the other, the one nearest to the target
+ * first, so that each link's bytes move once. And who else is concerned: other children of the parent, whom the merge
+ * would rob, and of the link, who get another parent.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -68,7 +68,7 @@ static int look_for_others(struct merge *m, struct family *others, bool last)
     m->other = others->path[0];
     if (m->above || last)
         return 0;
-    return disk_error(m->parent, -EBUSY, "has another child, %s: with what is merged it would lose its parent", m->other);
+    return merge_has_other(m);
 }
 
 static int open_child(const struct merge *m, const char *path, struct vdisk **child)
@@ -139,13 +139,15 @@ static int merge_link(struct vdisk_port *port, struct vdisk *child, const char *
 }
 
 /* Is that file not in the chain, but a child of one of its links? What the interruption of its merge left over is. */
-static bool is_left_over(struct vdisk *top, const char *path)
+static bool is_left_over(struct vdisk *top, const struct vdisk_merge_options *o)
 {
-    static const struct vdisk_open_options silently;
+    struct vdisk_open_options how = o->search ? *o->search : (struct vdisk_open_options){0};
     struct vdisk *disk;
     bool is;
 
-    if (vdisk_open(path, &silently, &disk))
+    how.flags = 0;
+    how.log = (struct vdisk_log){0};
+    if (vdisk_open(o->link, &how, &disk))
         return false;
     is = !link_of(top, disk->file->device, disk->file->inode) && disk->parent &&
          link_of(top, disk->parent->file->device, disk->parent->file->inode);
@@ -157,10 +159,13 @@ static bool is_left_over(struct vdisk *top, const char *path)
 static int merge_left_over(struct vdisk *of, const struct vdisk_merge_options *o, const struct vdisk_progress *progress,
                            struct vdisk_merge_result *result)
 {
-    struct vdisk_open_options how = {.flags = VDISK_OPEN_WRITE, .log = of->log};
-    struct merge m = {.other = of->file->path, .progress = progress, .result = result};
-    int err = vdisk_port_open(o->link, &how, &m.port), closed;
+    struct vdisk_open_options how = o->search ? *o->search : (struct vdisk_open_options){0};
+    struct merge m = {.other = of->file->path, .left_over = true, .progress = progress, .result = result};
+    int err, closed;
 
+    how.flags = VDISK_OPEN_WRITE;
+    how.log = of->log;
+    err = vdisk_port_open(o->link, &how, &m.port);
     if (err)
         return err;
     m.child = vdisk_port_disk(m.port);
@@ -184,7 +189,7 @@ static int merge(struct vdisk_port *port, const struct vdisk_merge_options *o, c
     unsigned depth = 0, end;
     int err = 0;
 
-    if (o->link && is_left_over(top, o->link))
+    if (o->link && is_left_over(top, o))
         return merge_left_over(top, o, progress, result);
     first = o->link ? link_named(top, o->link) : top;
     if (!first)

@@ -4,20 +4,22 @@
  *
  * Why a power cut at any moment leaves a chain that reads the same:
  *
- *     1. The child records that its parent is to be written (relink). A VHDX parent has another identity after its first
- *        write; the child accepts both. A VHD's identity stays.
+ *     1. The child records that its parent is to be written (relink). A VHDX parent has another identity after its
+ * first write; the child accepts both. A VHD's identity stays.
  *     2. What the child holds is copied into its parent. The child holds it still and shadows it, so the copies show
- *        nowhere, whole or half; the parent's other bytes are not touched. (A ZERO block of the child is zeros in the parent.)
+ *        nowhere, whole or half; the parent's other bytes are not touched. (A ZERO block of the child is zeros in the
+ * parent.)
  *     3. Everything is durable in the parent: now the parent alone shows what both show together.
  *     4. The child's own children record the parent as theirs, one after the other; by either name they show the same.
  *     5. The child's file is removed, durably, before anybody writes to the parent: a child that still shadowed what
  *        was written since would show older bytes.
  *
- * What others write to the child while it is copied is noted (dirty.h) and copied again, the last of it while the port is
- * paused. To begin anew after any interruption is to copy anew. Nothing but 1 and 3 to 5 happens in a pause.
+ * What others write to the child while it is copied is noted (dirty.h) and copied again, the last of it while the port
+ * is paused. To begin anew after any interruption is to copy anew. Nothing but 1 and 3 to 5 happens in a pause.
  *
- * A cut between 4 and 5 leaves a parent with two children, and must not be written to. It is read instead: if it shows all
- * that the child holds, 3 is so, and 4 and 5 are what remains. Of any other parent with two children that is refused.
+ * A cut between 4 and 5 leaves a parent with two children, and must not be written to. It is read instead: if it shows
+ * all that the child holds, 3 is so, and 4 and 5 are what remains. Of any other parent with two children that is
+ * refused.
  */
 #include "merge.h"
 
@@ -111,12 +113,16 @@ static int copy_all(struct merge *m)
 
 /* ---- Nothing to copy ---- */
 
-static int has_other(const struct merge *m)
+int merge_has_other(const struct merge *m)
 {
-    return disk_error(m->parent, -EBUSY,
-                      "has another child, %s: with what is merged it would lose its parent (one that an interrupted merge "
-                      "left over goes if it is merged itself)",
-                      m->other);
+    if (m->left_over)
+        return disk_error(m->parent, -EBUSY, "has another child, %s: with what is merged it would lose its parent",
+                          m->other);
+    return disk_error(
+        m->parent, -EBUSY,
+        "has another child, %s: with what is merged it would lose its parent (if an interrupted merge left it "
+        "over, \"vdisk merge %s\" removes it)",
+        m->other, m->other);
 }
 
 /* Does the parent show what the child alone holds there? -EBUSY, said: not so. */
@@ -132,18 +138,19 @@ static int compare_extent(struct merge *m, const struct vdisk_extent *extent, ui
     if (!err)
         err = vdisk_transfer(m->parent, m->ring, VDISK_READ, shown, offset, extent->length);
     if (!err && memcmp(m->buffer, shown, extent->length) != 0 && !MUTANT("merge-removes-unproved"))
-        err = has_other(m);
+        err = merge_has_other(m);
     return err;
 }
 
 static int compare_all(struct merge *m)
 {
     struct vdisk_extent extent;
-    int err = m->parent->size == m->child->size ? 0 : has_other(m);
+    int err = m->parent->size == m->child->size ? 0 : merge_has_other(m);
 
     for (uint64_t offset = 0; !err && offset < m->child->size; offset += extent.length) {
-        err = disk_cancelled(m->progress) ? -ECANCELED
-                           : vdisk_map(m->child, offset, m->child->size - offset, VDISK_MAP_ALONE, &extent);
+        err = disk_cancelled(m->progress)
+                  ? -ECANCELED
+                  : vdisk_map(m->child, offset, m->child->size - offset, VDISK_MAP_ALONE, &extent);
         if (err || (extent.kind != VDISK_EXTENT_DATA && extent.kind != VDISK_EXTENT_ZERO))
             continue;
         if (extent.length > PIECE)
@@ -283,7 +290,7 @@ static int complete_parent(struct merge *m)
     int err;
 
     if (m->other)
-        return dirty_bytes(m->child->dirty) ? has_other(m) : file_sync(m->parent->file);
+        return dirty_bytes(m->child->dirty) ? merge_has_other(m) : file_sync(m->parent->file);
     err = copy_changed(m);
     if (err || MUTANT("merge-not-durable"))
         return err;

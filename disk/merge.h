@@ -12,6 +12,7 @@ struct merge {
     struct vdisk **child_of; /* other children of the child, open for writing, alone */
     size_t children;
     const char *other; /* another child of the parent, which is then not written: it must show already what it would show */
+    bool left_over; /* other is a chain that the child is not in */
     const struct vdisk_progress *progress;
     struct vdisk_merge_result *result;
 
@@ -24,5 +25,8 @@ struct merge {
 
 /* In an operation of the port. On success the child is gone from the chain and from the disk. */
 int merge_one(struct merge *m);
+
+/* -EBUSY, said: the parent has another child, and does not show all that is merged. */
+int merge_has_other(const struct merge *m);
 
 #endif

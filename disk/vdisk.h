@@ -248,6 +248,7 @@ struct vdisk_merge_options {
     const char *link;            /* the file of the chain that is merged; NULL: the top */
     const char *into;            /* the file of the chain that all from link down to it go into; NULL: link's parent */
     const char *const *children; /* files whose parent is link, NULL-terminated; beside it they are found; NULL: none */
+    const struct vdisk_open_options *search; /* where the parents of a link are that is not in the chain; NULL: beside it */
     bool last;                   /* the port is closed next; nobody writes to it meanwhile or afterwards */
 };
 

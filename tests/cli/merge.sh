@@ -116,7 +116,31 @@ for f in vhdx vhd; do
         sha256sum -c --quiet before || fail "the chain was touched"
         holds c.$f ref.raw
     done
+    # ... one of a whole chain's: what is to be done is said; then it goes on
+    chain $f
+    cp a.$f left/
+    quietly merge c.$f --link a.$f
+    mv left/a.$f a.$f
+    quietly relink a.$f --parent base.$f --force 2>/dev/null
+    refused 'has another child, .*a\.'$f': .*"vdisk merge [^"]*a\.'$f'" removes it' vdisk merge c.$f --into base.$f
+    read -r -a again < <(sed 's/.*"vdisk \(merge [^"]*\)".*/\1/' err)
+    status 0 vdisk "${again[@]}"
+    status 0 vdisk merge c.$f --into base.$f
+    same "$(echo ./*.$f)" ./base.$f "what is left"
+    holds base.$f ref.raw
+    # ... whose parent is where the options say
+    chain $f
+    cp b.$f left/
+    quietly merge c.$f --link b.$f
+    quietly relink left/b.$f --parent a.$f --force 2>/dev/null
+    mkdir -p moved && mv a.$f base.$f moved/
+    refused 'was not found' vdisk merge c.$f --link left/b.$f
+    status 0 vdisk merge c.$f --link left/b.$f --parent-dir moved
+    [ ! -e left/b.$f ] || fail "what was left over is still there"
+    mv moved/* . && holds c.$f ref.raw
     # ... but not when it holds anything else
+    chain $f
+    quietly merge c.$f --link b.$f
     quietly snapshot a.$f b.$f
     echo more | quietly write b.$f --offset 7777777
     sha256sum ./*.$f >before
