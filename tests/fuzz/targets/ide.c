@@ -70,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         access_ports(ide, &record);
         if (record.where & 0x40) /* the loop comes round */
             continue;
-        ide->go.ready(&ide->go, EPOLLIN);
+        ide->go.ready(&ide->go);
         while (ide->channel[0].flying)
             vdisk_ring_poll(ide->ring, true);
     }
