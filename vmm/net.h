@@ -92,8 +92,8 @@ const char *net_machine_name(const struct net *net);
 int net_error(struct net *net, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Without a machine for tests: memory is what the driver's addresses are in. */
-int virtio_net_make(struct machine *machine, struct memory *memory, const struct machine_nic *nic, unsigned index,
-                    struct virtio_device **device);
+int virtio_net_make(struct machine *machine, struct memory *memory, const struct machine_nic *nic,
+                    const struct net_backend_ops *backend, unsigned index, struct virtio_device **device);
 
 /* Gives the guest a frame of so many bytes, header apart. -EAGAIN: it has no buffers for it now (resume is called when
  * it has); -EIO, -EMSGSIZE: no driver, one that broke the rules, or buffers that are too small: the frame is lost. */

@@ -298,8 +298,8 @@ static int parts_open(struct net *net, unsigned index)
     return err == 0 ? device_open(net) : err;
 }
 
-int virtio_net_make(struct machine *machine, struct memory *memory, const struct machine_nic *nic, unsigned index,
-                    struct virtio_device **device)
+int virtio_net_make(struct machine *machine, struct memory *memory, const struct machine_nic *nic,
+                    const struct net_backend_ops *backend, unsigned index, struct virtio_device **device)
 {
     struct net *net = calloc(1, sizeof(*net));
     int err;
@@ -309,7 +309,7 @@ int virtio_net_make(struct machine *machine, struct memory *memory, const struct
     net->machine = machine;
     net->device.memory = memory;
     net->nic = nic;
-    net->ops = nic->backend == MACHINE_TAP ? &net_tap : &net_user;
+    net->ops = backend;
     net->pair_count = nic->queues ? nic->queues : 1;
     snprintf(net->name, sizeof(net->name), "nic %u", index);
     err = parts_open(net, index);
@@ -324,8 +324,9 @@ int virtio_net_make(struct machine *machine, struct memory *memory, const struct
 
 int virtio_net_open(struct machine *machine, const struct machine_nic *nic, unsigned index)
 {
+    const struct net_backend_ops *backend = nic->backend == MACHINE_TAP ? &net_tap : &net_user;
     struct virtio_device *device;
-    int err = virtio_net_make(machine, &machine->memory, nic, index, &device);
+    int err = virtio_net_make(machine, &machine->memory, nic, backend, index, &device);
 
     return err < 0 ? machine_error(machine, err, "nic %u: cannot be made", index) : 0;
 }

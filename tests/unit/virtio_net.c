@@ -22,6 +22,7 @@
 #define OUT DRIVER_HEAP
 #define IN (DRIVER_HEAP + 0x100000)
 #define HEADER sizeof(struct net_header)
+#define BACKEND (nic.backend == MACHINE_TAP ? &net_tap : &net_user)
 #define ETHERNET 14u
 #define ALL (NET_MAC | NET_MRG_RXBUF | NET_CSUM | NET_GUEST_CSUM | NET_HOST_TSO4)
 
@@ -31,7 +32,7 @@ static struct machine_nic nic;
 static void start(uint64_t features)
 {
     test_ok(memory_open(&driver.memory, DRIVER_MEMORY));
-    test_ok(virtio_net_make(NULL, &driver.memory, &nic, 0, &driver.device));
+    test_ok(virtio_net_make(NULL, &driver.memory, &nic, BACKEND, 0, &driver.device));
     driver_start(&driver, features, 2);
 }
 
@@ -253,7 +254,7 @@ static void a_port(void **state)
     stop();
     nic.forward = "tcp:80";
     test_ok(memory_open(&driver.memory, DRIVER_MEMORY));
-    test_equal(virtio_net_make(NULL, &driver.memory, &nic, 0, &driver.device), -EINVAL);
+    test_equal(virtio_net_make(NULL, &driver.memory, &nic, BACKEND, 0, &driver.device), -EINVAL);
     memory_close(&driver.memory);
     nic.forward = NULL;
 }
@@ -349,7 +350,7 @@ static void tap(void **state)
         skip();
     nic = (struct machine_nic){.backend = MACHINE_TAP, .tap = "vdisktest0", .queues = 2};
     test_ok(memory_open(&driver.memory, DRIVER_MEMORY));
-    test_ok(virtio_net_make(NULL, &driver.memory, &nic, 0, &driver.device));
+    test_ok(virtio_net_make(NULL, &driver.memory, &nic, BACKEND, 0, &driver.device));
     driver_start(&driver, ALL | NET_CTRL_VQ | NET_MQ, 5);
     test_ok(interface_up());
     address.sll_ifindex = (int)if_nametoindex("vdisktest0");
@@ -391,7 +392,7 @@ static void pairs(void **state)
         skip();
     nic = (struct machine_nic){.backend = MACHINE_TAP, .tap = "vdisktest0", .queues = 2};
     test_ok(memory_open(&driver.memory, DRIVER_MEMORY));
-    if (virtio_net_make(NULL, &driver.memory, &nic, 0, &driver.device) < 0)
+    if (virtio_net_make(NULL, &driver.memory, &nic, BACKEND, 0, &driver.device) < 0)
         skip();
     driver_start(&driver, ALL | NET_CTRL_VQ | NET_MQ, 5);
     command = driver_at(&driver, OUT);
@@ -410,7 +411,7 @@ static void too_many_queues(void **state)
     (void)state;
     nic.queues = 2;
     test_ok(memory_open(&driver.memory, DRIVER_MEMORY));
-    test_equal(virtio_net_make(NULL, &driver.memory, &nic, 0, &driver.device), -EINVAL);
+    test_equal(virtio_net_make(NULL, &driver.memory, &nic, BACKEND, 0, &driver.device), -EINVAL);
     memory_close(&driver.memory);
     nic.queues = 0;
 }
