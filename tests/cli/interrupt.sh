@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# SIGINT, SIGTERM or SIGHUP during a long convert or create: status 1, one line, no file, the old output untouched.
+# SIGINT, SIGTERM or SIGHUP during a long convert, create or merge into a new image: status 1, one line, no file, the old output untouched.
 . "$(dirname "$0")/../lib.sh"
 
 # Long enough to be met in the middle, however fast the machine: the content is repeated by a chain of one parent.
@@ -37,6 +37,13 @@ for signal in INT TERM HUP; do
 done
 interrupted INT env --default-signal=INT "$VDISK" convert src.raw new.vhd --type fixed --hydrate
 interrupted INT env --default-signal=INT "$VDISK" create new.vhdx --from src.raw
+quietly create chain.vhdx --from src.raw
+quietly snapshot chain.vhdx child.vhdx
+for signal in INT TERM; do
+    interrupted $signal env --default-signal=INT "$VDISK" merge child.vhdx --into new.vhdx
+done
+[ -e chain.vhdx ] && [ -e child.vhdx ] || fail "the chain is gone"
+rm chain.vhdx child.vhdx
 
 echo precious >new2.vhdx
 interrupted INT env --default-signal=INT "$VDISK" convert src.raw new2.vhdx --force

@@ -40,6 +40,22 @@ for f in vhdx vhd; do
     holds b.a$f ref.raw
     put b.a$f 100 1000 4 ref.raw
     holds b.a$f ref.raw
+
+    # back to a point: its child goes away, and it is the disk again; dropping one: its child goes into it
+    cp ref.raw kept.raw
+    status 0 vdisk snapshot b.a$f undo.a$f
+    put undo.a$f 2000000 600000 5
+    ! cmp -s <(vdisk read undo.a$f) kept.raw || fail "nothing was written"
+    rm undo.a$f
+    holds b.a$f kept.raw
+    put b.a$f 4000000 50000 6 ref.raw
+    holds b.a$f ref.raw
+    status 0 vdisk snapshot b.a$f drop.a$f
+    put drop.a$f 10000 700000 7 ref.raw
+    status 0 vdisk merge drop.a$f
+    [ ! -e drop.a$f ] || fail "the child that was merged is still there"
+    holds b.a$f ref.raw
+    sound b.a$f
     rm -f ./*."$f" ./*."a$f"
 done
 quietly create x.vhdx --size 6M

@@ -360,12 +360,41 @@ static void copies(void **state)
     test_ok(vdisk_close(from));
 }
 
+/* A disk whose end is zeros, written out, is looked at before it is cut off; who stops that has the disk as it was. */
+static void resize_cancelled(void **state)
+{
+    static const char *const names[] = {"long.vhdx", "long.vhd"};
+    struct vdisk_progress progress = {.step = cancel_midway, .cancel = &cancel};
+    struct vdisk_open_options how = {.flags = VDISK_OPEN_WRITE};
+    static uint8_t zeros[MIB];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct vdisk *disk = create(names[i], NULL, NULL, 16 * MIB);
+        struct vdisk_port *port;
+
+        for (unsigned at = 0; at < 16; at++)
+            test_ok(vdisk_transfer(disk, ring, VDISK_WRITE, zeros, at * MIB, MIB));
+        test_ok(vdisk_commit(disk));
+        test_ok(vdisk_port_open(scratch_path(dir, names[i]), &how, &port));
+        cancel = 0;
+        assert_int_equal(vdisk_resize(port, 2 * MIB, 0, &progress), -ECANCELED);
+        assert_int_equal(vdisk_port_size(port), 16 * MIB);
+        assert_int_equal(vdisk_size(vdisk_port_disk(port)), 16 * MIB);
+        cancel = 0;
+        progress.step = NULL;
+        test_ok(vdisk_resize(port, 2 * MIB, 0, &progress));
+        progress.step = cancel_midway;
+        test_ok(vdisk_port_close(port));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_alignment), cmocka_unit_test(refused_requests),       cmocka_unit_test(shallow_ring),
         cmocka_unit_test(not_committed), cmocka_unit_test(unnamed), cmocka_unit_test(alone), cmocka_unit_test(nothing_shines_through),
-        cmocka_unit_test(copies),
+        cmocka_unit_test(copies), cmocka_unit_test(resize_cancelled),
     };
     int failed;
 
