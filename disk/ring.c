@@ -37,12 +37,7 @@ void ring_piece_free(struct vdisk_ring *ring, struct piece *piece)
 /* By the file's own operations, on this thread. */
 static void move(struct vdisk_ring *ring, struct piece *piece)
 {
-    struct file *file = piece->disk->file;
-    ssize_t n;
-
-    n = piece->write ? file->ops->pwritev(file, piece->iov_next, piece->iov_left, piece->position + piece->moved)
-                     : file->ops->preadv(file, piece->iov_next, piece->iov_left, piece->position + piece->moved);
-    ring_complete(ring, piece, n);
+    ring_complete(ring, piece, piece_move(piece));
 }
 
 static void start(struct vdisk_ring *ring, struct piece *piece)
@@ -233,10 +228,10 @@ const char *vdisk_ring_backend(const struct vdisk_ring *ring)
 
 static int open_backend(struct vdisk_ring *ring, enum vdisk_backend which)
 {
-    const struct ring_backend *const all[] = {&ring_uring, &ring_aio, &ring_threads};
+    const struct ring_backend *const all[] = {&ring_uring, &ring_aio, &ring_threads, &ring_inline};
     int err = -EINVAL;
 
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         if (which != VDISK_BACKEND_AUTO && which != VDISK_BACKEND_URING + i)
             continue;
         ring->backend = all[i];

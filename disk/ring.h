@@ -80,7 +80,17 @@ struct vdisk_ring {
     struct io_list inbox;
 };
 
-extern const struct ring_backend ring_uring, ring_aio, ring_threads;
+extern const struct ring_backend ring_uring, ring_aio, ring_threads, ring_inline;
+
+/* What is left of the piece, by its file's own operations, on this thread; returns as they do. */
+static inline ssize_t piece_move(struct piece *piece)
+{
+    struct file *file = piece->disk->file;
+    uint64_t position = piece->position + piece->moved;
+
+    return piece->write ? file->ops->pwritev(file, piece->iov_next, piece->iov_left, position)
+                        : file->ops->preadv(file, piece->iov_next, piece->iov_left, position);
+}
 
 static inline void io_list_init(struct io_list *list)
 {

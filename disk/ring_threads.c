@@ -32,13 +32,7 @@ static void *serve(void *arg)
         if (!piece)
             break;
         pthread_mutex_unlock(&pool->lock);
-        {
-            struct file *file = piece->disk->file;
-            uint64_t position = piece->position + piece->moved;
-
-            piece->result = piece->write ? file->ops->pwritev(file, piece->iov_next, piece->iov_left, position)
-                                         : file->ops->preadv(file, piece->iov_next, piece->iov_left, position);
-        }
+        piece->result = piece_move(piece);
         pthread_mutex_lock(&pool->lock);
         piece_list_add(&pool->done, piece);
         ring_bell(ring);

@@ -160,10 +160,16 @@ struct vdisk_io {
     } engine;
 };
 
-enum vdisk_backend { VDISK_BACKEND_AUTO, VDISK_BACKEND_URING, VDISK_BACKEND_AIO, VDISK_BACKEND_THREADS };
+enum vdisk_backend {
+    VDISK_BACKEND_AUTO,
+    VDISK_BACKEND_URING,
+    VDISK_BACKEND_AIO,
+    VDISK_BACKEND_THREADS,
+    VDISK_BACKEND_INLINE /* the thread that submits or polls moves the bytes: for one request at a time */
+};
 
 /* depth: how many pieces may be in flight (0: 128); more requests than that wait inside the ring. AUTO takes the first
- * of io_uring, libaio and threads that this kernel and sandbox allow. */
+ * of these that this kernel and sandbox allow. */
 int vdisk_ring_open(unsigned depth, enum vdisk_backend backend, struct vdisk_ring **ring);
 void vdisk_ring_close(struct vdisk_ring *ring); /* nothing may be in flight */
 const char *vdisk_ring_backend(const struct vdisk_ring *ring);

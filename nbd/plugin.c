@@ -4,7 +4,7 @@
  *
  * The disk is opened once, before nbdkit goes to the background (so that its errors reach the terminal), and shared by
  * all connections: a flush on one is a flush for all, which is what multi-conn promises. nbdkit calls from many threads
- * at once; each request borrows a ring from a pool, the one used last first, and waits on it. A thread has nothing in
+ * at once; each request borrows a ring from a pool, the one used last first, and moves its bytes itself. A thread has nothing in
  * flight but the request it waits for, so it may block on locks and on the disk's metadata.
  *
  * Requests that cover parts of sectors read, change and write them. They exclude all other changes meanwhile; aligned
@@ -66,7 +66,7 @@ static struct pooled *ring_take(void)
     if (pooled)
         return pooled;
     pooled = calloc(1, sizeof(*pooled));
-    err = pooled ? vdisk_ring_open(0, VDISK_BACKEND_AUTO, &pooled->ring) : -ENOMEM;
+    err = pooled ? vdisk_ring_open(0, VDISK_BACKEND_INLINE, &pooled->ring) : -ENOMEM;
     if (err == 0)
         return pooled;
     free(pooled);

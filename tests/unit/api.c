@@ -160,14 +160,15 @@ static void refused_requests(void **state)
 static void shallow_ring(void **state)
 {
     enum { MANY = 500 };
-    static const enum vdisk_backend backends[] = {VDISK_BACKEND_URING, VDISK_BACKEND_AIO, VDISK_BACKEND_THREADS};
+    static const enum vdisk_backend backends[] = {VDISK_BACKEND_URING, VDISK_BACKEND_AIO, VDISK_BACKEND_THREADS,
+                                                  VDISK_BACKEND_INLINE};
     struct vdisk *disk = create("shallow.vhdx", NULL, NULL, SIZE);
     struct answer *answers = calloc(MANY, sizeof(*answers));
     uint8_t *bytes = malloc(MANY * 512), *back = malloc(MANY * 512);
     struct iovec whole = {back, MANY * 512}, *iov = calloc(MANY, sizeof(*iov));
 
     (void)state;
-    for (unsigned b = 0; b < 3; b++) {
+    for (unsigned b = 0; b < 4; b++) {
         struct vdisk_ring *thin;
         unsigned done = 0;
 
