@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* VHD: the geometry by the specification's algorithm (its appendix), the checksum, and what looking for a footer costs. */
+/* VHD: the geometry by the specification's algorithm (its appendix), the checksum, what looking for a footer costs and
+ * finds, and what is not written to. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
+
 #include <cmocka.h>
-#include <fcntl.h>
 
 #include "tests/support.h"
 #include "vhd/vhd.h"
@@ -131,10 +134,96 @@ static void no_footer(void **state)
     }
 }
 
+/* ---- What is opened all the same, and what is not written to ---- */
+
+static struct messages messages = MESSAGES_INIT;
+
+static struct vdisk *disk_of(const char *path, const char *type, unsigned flags)
+{
+    struct vdisk_create_options create = {
+        .flags = VDISK_CREATE_OVERWRITE, .type = type, .size = 16 * MIB, .log = messages_log(&messages)};
+    struct vdisk_open_options open = {.flags = flags, .log = messages_log(&messages)};
+    struct vdisk *disk;
+
+    if (type) {
+        test_ok(vdisk_create(path, &create, &disk));
+        test_ok(vdisk_commit(disk));
+    }
+    test_ok(vdisk_open(path, &open, &disk));
+    return disk;
+}
+
+/* A fixed disk was to grow, and the power went when the file had its new length and no footer there yet: the disk is as
+ * it was. The file's last sector may hold anything. */
+static void footer_behind(void **state)
+{
+    static const uint64_t longer[] = {512, 4096, MIB, 512 * MIB};
+    char dir[TEST_PATH], path[TEST_PATH];
+
+    (void)state;
+    scratch_make(dir, false);
+    snprintf(path, sizeof(path), "%s", scratch_path(dir, "fixed.vhd"));
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t size = 16 * MIB + 512 + longer[i / 2];
+        int fd;
+
+        test_ok(vdisk_close(disk_of(path, "fixed", 0)));
+        fd = open(path, O_WRONLY | O_CLOEXEC);
+        test_equal(ftruncate(fd, (off_t)size), 0);
+        if (i % 2)
+            test_equal(pwrite(fd, "junk", 4, (off_t)size - 512), 4);
+        close(fd);
+        for (int writable = 0; writable < 2; writable++) {
+            struct vdisk *disk = disk_of(path, NULL, writable ? VDISK_OPEN_WRITE : 0);
+
+            test_equal(vdisk_size(disk), 16 * MIB);
+            test_ok(vdisk_close(disk));
+        }
+        messages_clear(&messages);
+    }
+}
+
+/* Two blocks that share sectors: what is written to one would be in the other. */
+static void overlap(void **state)
+{
+    char dir[TEST_PATH], path[TEST_PATH];
+    static uint8_t before[16 << 20], after[16 << 20], data[4096];
+    struct vdisk_ring *ring;
+    struct vhd_header header;
+    struct vdisk *disk;
+    struct be32 entry;
+    ssize_t length;
+    int fd;
+
+    (void)state;
+    scratch_make(dir, false);
+    snprintf(path, sizeof(path), "%s", scratch_path(dir, "dynamic.vhd"));
+    test_ok(vdisk_ring_open(4, VDISK_BACKEND_AUTO, &ring));
+    disk = disk_of(path, "dynamic", VDISK_OPEN_WRITE);
+    memset(data, 0x5a, sizeof(data));
+    for (unsigned block = 0; block < 2; block++)
+        test_ok(vdisk_transfer(disk, ring, VDISK_WRITE, data, block * 2 * MIB, sizeof(data)));
+    test_ok(vdisk_close(disk));
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    test_equal(pread(fd, &header, sizeof(header), 512), sizeof(header));
+    test_equal(pread(fd, &entry, 4, (off_t)be64_get(header.table_offset)), 4);
+    entry = be32_of(be32_get(entry) + 1);
+    test_equal(pwrite(fd, &entry, 4, (off_t)be64_get(header.table_offset) + 4), 4);
+    length = pread(fd, before, sizeof(before), 0);
+    disk = disk_of(path, NULL, VDISK_OPEN_WRITE);
+    test_equal(vdisk_transfer(disk, ring, VDISK_WRITE, data, 4 * MIB, sizeof(data)), -EINVAL);
+    vdisk_close(disk);
+    test_equal(pread(fd, after, sizeof(after), 0), length);
+    assert_memory_equal(before, after, (size_t)length);
+    close(fd);
+    vdisk_ring_close(ring);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(geometry), cmocka_unit_test(checksum),
-                                       cmocka_unit_test(no_footer)};
+                                       cmocka_unit_test(no_footer), cmocka_unit_test(footer_behind),
+                                       cmocka_unit_test(overlap)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* VHDX: the arithmetic of blocks, chunks and BAT entries, [MS-VHDX] 2.5, against the formulas written out. */
+/* VHDX: the arithmetic of blocks, chunks and BAT entries, [MS-VHDX] 2.5, against the formulas written out; whose
+ * identity a write changes, and over what damage nothing is written. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+
 #include <cmocka.h>
 
-#include "vhdx/bat.h"
+#include "tests/support.h"
+#include "vhdx/vhdx.h"
 
 #define MIB (1ull << 20)
 #define GIB (1ull << 30)
@@ -28,7 +34,7 @@ static void formulas(uint64_t size, uint32_t block, uint32_t sector, bool parent
     assert_true(1ull << s.ratio_shift == ratio);
     assert_true(s.blocks == blocks);
     assert_true(s.entries == (parent ? chunks * (ratio + 1) : blocks + (blocks - 1) / ratio));
-    for (uint64_t i = 0; i < blocks; i += blocks > 10000 ? ratio / 3 + 1 : 1) {
+    for (uint64_t i = 0; i<blocks; i += blocks> 10000 ? ratio / 3 + 1 : 1) {
         uint64_t index = vhdx_shape_index(&s, i);
 
         assert_true(index == i + i / ratio);
@@ -47,7 +53,7 @@ static void formulas(uint64_t size, uint32_t block, uint32_t sector, bool parent
 
 static void arithmetic(void **state)
 {
-    static const uint64_t sizes[] = {4096,           MIB,           MIB + 4096,      4 * GIB - MIB,   4 * GIB,
+    static const uint64_t sizes[] = {4096,           MIB,           MIB + 4096,      4 * GIB - MIB,  4 * GIB,
                                      4 * GIB + 4096, 8 * GIB + MIB, 32 * GIB + 4096, 64 * GIB + MIB, 64ull << 40};
 
     (void)state;
@@ -72,9 +78,85 @@ static void known(void **state)
     assert_true(vhdx_shape_bitmap_index(&s, 0) == 2048);
 }
 
+/* ---- Files ---- */
+
+static struct messages messages = MESSAGES_INIT;
+
+static struct vdisk *made(const char *path, const char *parent)
+{
+    struct vdisk_create_options create = {
+        .size = parent ? 0 : 16 * MIB, .block_size = MIB, .parent = parent, .log = messages_log(&messages)};
+    struct vdisk_open_options open = {.flags = VDISK_OPEN_WRITE, .log = messages_log(&messages)};
+    struct vdisk *disk;
+
+    test_ok(vdisk_create(path, &create, &disk));
+    test_ok(vdisk_commit(disk));
+    test_ok(vdisk_open(path, &open, &disk));
+    return disk;
+}
+
+static int put(struct vdisk *disk, uint64_t offset)
+{
+    static uint8_t data[4096];
+    struct vdisk_ring *ring;
+    int err;
+
+    memset(data, 0x5a, sizeof(data));
+    test_ok(vdisk_ring_open(4, VDISK_BACKEND_AUTO, &ring));
+    err = vdisk_transfer(disk, ring, VDISK_WRITE, data, offset, sizeof(data));
+    vdisk_ring_close(ring);
+    return err;
+}
+
+/* Both identities change with the first write of an open, 2.2.2.1. */
+static void identities(void **state)
+{
+    struct vhdx_header before, after;
+    char dir[TEST_PATH];
+    struct vdisk *disk;
+
+    (void)state;
+    scratch_make(dir, true);
+    disk = made(scratch_path(dir, "a.vhdx"), NULL);
+    before = ((struct vhdx *)disk)->header;
+    test_ok(put(disk, 0));
+    after = ((struct vhdx *)disk)->header;
+    test_ok(vdisk_close(disk));
+    assert_memory_not_equal(&before.file_write_guid, &after.file_write_guid, sizeof(before.file_write_guid));
+    assert_memory_not_equal(&before.data_write_guid, &after.data_write_guid, sizeof(before.data_write_guid));
+}
+
+/* A block is partially present and its chunk's bitmap is not to be found: who gave the chunk a new one would say that
+ * the parent has what the block holds. */
+static void bitmap_lost(void **state)
+{
+    struct vdisk_open_options open_options = {.flags = VDISK_OPEN_WRITE, .log = messages_log(&messages)};
+    char dir[TEST_PATH], path[TEST_PATH], parent[TEST_PATH];
+    uint64_t entry = 0, at;
+    struct vdisk *disk;
+    int fd;
+
+    (void)state;
+    scratch_make(dir, true);
+    snprintf(parent, sizeof(parent), "%s", scratch_path(dir, "p.vhdx"));
+    snprintf(path, sizeof(path), "%s", scratch_path(dir, "c.vhdx"));
+    test_ok(vdisk_close(made(parent, NULL)));
+    disk = made(path, parent);
+    test_ok(put(disk, 0));
+    at = table_position(((struct vhdx *)disk)->bat) + 8 * vhdx_shape_bitmap_index(&((struct vhdx *)disk)->shape, 0);
+    test_ok(vdisk_close(disk));
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    test_equal(pwrite(fd, &entry, sizeof(entry), (off_t)at), sizeof(entry));
+    close(fd);
+    test_ok(vdisk_open(path, &open_options, &disk));
+    test_equal(put(disk, MIB), -EIO);
+    vdisk_close(disk);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(arithmetic), cmocka_unit_test(known)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(arithmetic), cmocka_unit_test(known),
+                                       cmocka_unit_test(identities), cmocka_unit_test(bitmap_lost)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
