@@ -57,7 +57,7 @@ static uint64_t bar_address(const struct pci_device *device, unsigned index)
 
     if (!(command & (bar->io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY)))
         return 0;
-    return bar->io ? address & 0xffff : address;
+    return bar->io && address > UINT16_MAX ? 0 : address;
 }
 
 /* A BAR that would cover another device is not answered, until it or the other one moves. */
@@ -88,7 +88,7 @@ void pci_bar_add(struct pci_device *device, unsigned index, bool io, const struc
     assert(index < PCI_BARS && range->size >= 16 && (range->size & (range->size - 1)) == 0);
     *bar = (struct pci_bar){.range = *range, .io = io};
     pci_set(device, at, 4, io ? PCI_BASE_ADDRESS_SPACE_IO : 0);
-    pci_allow(device, at, 4, ~(uint32_t)(range->size - 1) & (io ? 0xffff : UINT32_MAX));
+    pci_allow(device, at, 4, ~(uint32_t)(range->size - 1)); /* SeaBIOS takes the size from all 32 bits, of ports too */
 }
 
 /* An address for each BAR, as a firmware would give it. */

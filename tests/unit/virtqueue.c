@@ -11,6 +11,7 @@
 #include <linux/virtio_pci.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -450,6 +451,50 @@ static void test_config(void **state)
     assert_int_equal(in(CONFIG_PAGE + 6, 4), 0);
 }
 
+static uint64_t port_read(void *owner, uint64_t offset, unsigned size)
+{
+    (void)owner;
+    (void)size;
+    return 0x50 + offset;
+}
+
+static void port_write(void *owner, uint64_t offset, unsigned size, uint64_t value)
+{
+    (void)owner;
+    (void)offset;
+    (void)size;
+    (void)value;
+}
+
+static void ports_place(const struct pci_device *device, uint32_t value)
+{
+    bus_write(&rig.pio, 0xcf8, 4, 0x80000000u | device->devfn << 8 | 0x20);
+    bus_write(&rig.pio, 0xcfc, 4, value);
+}
+
+/* Firmware takes the size of a BAR of ports from all its 32 bits; nobody answers beyond 64 KiB. */
+static void test_port_bar(void **state)
+{
+    const struct pci_id id = {.vendor = 0x8086, .device = 1};
+    const struct bus_range ports = {.size = 16, .read = port_read, .write = port_write};
+    struct pci_device *device = calloc(1, sizeof(*device));
+
+    (void)state;
+    assert_non_null(device);
+    pci_device_init(device, "ports", &id);
+    pci_bar_add(device, 4, true, &ports);
+    assert_int_equal(pci_plug(&rig.pci, device, PCI_ANYWHERE), 0);
+    bus_write(&rig.pio, 0xcf8, 4, 0x80000000u | device->devfn << 8 | 4);
+    bus_write(&rig.pio, 0xcfc, 2, 1);
+    ports_place(device, UINT32_MAX);
+    assert_int_equal(bus_read(&rig.pio, 0xcfc, 4), 0xfffffff1u);
+    assert_false(device->bar[4].mapped);
+    ports_place(device, 0xc100);
+    assert_int_equal(bus_read(&rig.pio, 0xc103, 1), 0x53);
+    pci_unplug(device);
+    free(device);
+}
+
 /* Every offset of the BAR takes every size without harm. */
 static void test_every_register(void **state)
 {
@@ -571,7 +616,7 @@ int main(void)
         TEST(test_chain),           TEST(test_indirect), TEST(test_notifications),  TEST(test_hostile),
         TEST(test_too_long),        TEST(test_too_many), TEST(test_rings_outside),  TEST(test_features),
         TEST(test_queue_registers), TEST(test_config),   TEST(test_every_register), TEST(test_masked),
-        TEST(test_dirty),           TEST(test_meeting),
+        TEST(test_dirty),           TEST(test_meeting),  TEST(test_port_bar),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
