@@ -114,6 +114,11 @@ static bool park(struct cpu *cpu)
     bool end;
 
     pthread_mutex_lock(&cpus->lock);
+    if (cpus->nmi && cpu->index == 0) {
+        cpus->nmi = false;
+        cpu->run->immediate_exit = 0;
+        ioctl(cpu->fd, KVM_NMI, 0);
+    }
     if (cpus->pause) {
         cpu->run->immediate_exit = 1;
         ioctl(cpu->fd, KVM_RUN, 0);
@@ -293,11 +298,19 @@ void cpus_pause(struct machine *machine)
 
 void cpus_reset(struct machine *machine)
 {
+    machine->cpus->nmi = false;
     for (unsigned i = 0; i < machine->cpus->count; i++)
         cpu_state_set(&machine->cpus->cpu[i], &machine->cpus->cpu[i].initial);
 }
 
+/* Its own thread does it: any other would wait until the guest leaves KVM_RUN by itself. */
 void cpus_nmi(struct machine *machine)
 {
-    ioctl(machine->cpus->cpu[0].fd, KVM_NMI, 0);
+    struct cpus *cpus = machine->cpus;
+
+    pthread_mutex_lock(&cpus->lock);
+    cpus->nmi = true;
+    cpus->cpu[0].run->immediate_exit = 1;
+    pthread_kill(cpus->cpu[0].thread, KICK);
+    pthread_mutex_unlock(&cpus->lock);
 }

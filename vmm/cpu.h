@@ -49,7 +49,7 @@ struct cpus {
     size_t run_size;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
-    bool pause, end;
+    bool pause, end, nmi;
     unsigned parked;
     struct cpu cpu[MACHINE_CPUS_MAX];
 };

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The smallest guest: a kernel by the 64-bit boot protocol that says hello on COM1 and then does what the first letter of its
- * command line says. o: power off (ACPI S5). r: reset by port 0xcf9, and off when started again. t: a triple fault.
- * p: pvpanic. s: stands still. d: a read of a port and of an address where nobody is, then off.
+ * command line says. o: power off (ACPI S5). Started again, it is always that. A reset: c by port 0xcf9, k by the keyboard
+ * controller, f by port 0x92, a by the register that the FADT names, t by a triple fault. p: pvpanic. d: a read of a port and
+ * of an address where nobody is, then off. w: waits for the power button, then off. n: waits for an NMI, then off. z: hears
+ * nothing any more. s: stands still, without a word.
  */
     .code64
     .text
@@ -33,16 +35,41 @@ entry:
     call print
     mov 0x228(%rsi), %edi   /* cmd_line_ptr */
     movb (%rdi), %al
-    cmpb $'r', %al
-    je restart
-    cmpb $'t', %al
-    je fault
+    cmpb $'w', %al
+    je button
+    cmpb $'n', %al
+    je nmi
+    cmpb $'z', %al
+    je deaf
     cmpb $'p', %al
     je panic
     cmpb $'s', %al
     je stop
     cmpb $'d', %al
-    jne off
+    je nobody
+    mov $0x2000000, %edi    /* memory keeps its content over a reset: the second time the mark is there */
+    cmpl $0x600df00d, (%rdi)
+    je off
+    movl $0x600df00d, (%rdi)
+    mov $6, %ah
+    mov $0xcf9, %dx
+    cmpb $'c', %al
+    je reset
+    mov $0xfe, %ah
+    mov $0x64, %dx
+    cmpb $'k', %al
+    je reset
+    mov $1, %ah
+    mov $0x92, %dx
+    cmpb $'f', %al
+    je reset
+    cmpb $'a', %al
+    je acpi
+    cmpb $'t', %al
+    je fault
+    jmp off
+
+nobody:
     mov $0x4321, %dx
     inl %dx, %eax
     cmp $-1, %eax
@@ -51,7 +78,7 @@ entry:
     movl (%rdi), %eax
     cmp $-1, %eax
     jne stop
-    lea nobody(%rip), %rbx
+    lea absent(%rip), %rbx
     call print
 off:
     mov $0x604, %dx         /* PM1a control: SLP_EN with the type of S5, whatever it is */
@@ -67,15 +94,59 @@ stop:
     hlt
     jmp stop
 
-restart:                    /* memory keeps its content: the second time the mark is there */
-    mov $0x2000000, %edi
-    cmpl $0x600df00d, (%rdi)
-    je off
-    movl $0x600df00d, (%rdi)
-    mov $0xcf9, %dx
-    mov $6, %al
+acpi:                       /* RSDP, XSDT, FADT: [ACPI] 5.2.5 to 5.2.9 */
+    mov 0x70(%rsi), %rdi    /* acpi_rsdp_addr */
+    mov 24(%rdi), %rdi
+    mov $36, %ecx
+1:  mov (%rdi,%rcx), %rbx
+    add $8, %ecx
+    cmpl $0x50434146, (%rbx) /* "FACP" */
+    je 2f
+    cmp 4(%rdi), %ecx
+    jb 1b
+    jmp stop
+2:  cmpb $1, 116(%rbx)      /* a port */
+    jne stop
+    mov 120(%rbx), %edx
+    mov 128(%rbx), %ah
+reset:
+    mov %ah, %al
     outb %al, %dx
     jmp stop
+
+button:
+    mov $0x602, %dx         /* PM1a enable: the power button */
+    mov $0x100, %ax
+    outw %ax, %dx
+    lea waits(%rip), %rbx
+    call print
+    mov $0x600, %dx
+1:  pause
+    inw %dx, %ax
+    test $1, %ah
+    jz 1b
+    jmp off
+
+nmi:
+    lea 1f(%rip), %rax
+    lea gates(%rip), %rdi
+    movw %ax, 32(%rdi)      /* vector 2 */
+    movw $0x10, 34(%rdi)
+    movw $0x8e00, 36(%rdi)
+    shr $16, %rax
+    movw %ax, 38(%rdi)
+    lea descriptors(%rip), %rax
+    mov %rax, segments + 2(%rip)
+    lgdt segments(%rip)
+    mov %rdi, table + 2(%rip)
+    lidt table(%rip)
+deaf:
+    lea waits(%rip), %rbx
+    call print
+    jmp stop
+1:  lea interrupted(%rip), %rbx
+    call print
+    jmp off
 
 fault:                      /* a page that is not mapped, and nobody to handle that */
     xor %esp, %esp
@@ -100,6 +171,21 @@ print:
 
 hello:
     .asciz "hello from the guest\n"
-nobody:
+absent:
     .asciz "nobody is there\n"
+waits:
+    .asciz "the guest waits\n"
+interrupted:
+    .asciz "an NMI\n"
+table:
+    .word 48 - 1
+    .quad 0
+segments:
+    .word 24 - 1
+    .quad 0
+    .balign 8
+descriptors:
+    .quad 0, 0, 0x00af9b000000ffff /* 0x10: code of 64 bits */
+gates:
+    .skip 48
     .balign 512
