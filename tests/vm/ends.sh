@@ -48,7 +48,7 @@ ended() {
 }
 start() {
     rm -f serial
-    timeout -k 1 20 "${machine[@]}" --append "$1" --serial file=serial >out 2>err </dev/null &
+    "${machine[@]}" --append "$1" --serial file=serial >out 2>err </dev/null &
     pid=$!
     until_said serial 'the guest waits'
 }
@@ -70,7 +70,7 @@ grep -q 'm: switched off' err || fail "SIGTERM twice: $(cat err)"
 terminal() {
     rm -f keys typed
     mkfifo keys
-    timeout -k 1 20 script -q -f -e -c "$(printf '%q ' "${machine[@]}" --append "$1")" typed <keys >/dev/null &
+    timeout 20 script -q -f -e -c "$(printf '%q ' "${machine[@]}" --append "$1")" typed <keys >/dev/null &
     pid=$!
     exec 7<>keys
     until_said typed 'the guest waits'
