@@ -205,9 +205,9 @@ demo: deps
 check: all tests
 	@BUILD=$(BUILD) TESTS='$(TESTS)' scripts/run-tests.sh
 
-# Machines: the small guests on /dev/kvm as it is here, and Linux in the testbed.
+# Machines: the small guests on /dev/kvm as it is here, and Linux in the testbed. VM_FULL=1: in every way, from every bus.
 check-vm: all tests
-	@BUILD=$(BUILD) TESTS=tests/vm scripts/run-tests.sh
+	@BUILD=$(BUILD) TESTS=tests/vm TEST_TIMEOUT=$${TEST_TIMEOUT:-$(if $(VM_FULL),3600,900)} scripts/run-tests.sh
 
 # Instrumented code is slow: the randomized tests do fewer operations there.
 check-asan check-tsan: check-%:

@@ -106,6 +106,7 @@ used_of() {
 # random_bytes LENGTH SEED: the same bytes from the same seed.
 random_bytes() {
     local key
+    command -v openssl >/dev/null || fail "openssl is not installed"
     key=$(printf '%032x' "$2")
     (openssl enc -aes-128-ctr -K "$key" -iv 00000000000000000000000000000000 -in /dev/zero 2>/dev/null || true) |
         head -c "$1"

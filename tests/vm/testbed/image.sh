@@ -17,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 packages=(
     linux-image-cloud-amd64 initramfs-tools zstd kmod busybox-static grub-pc-bin grub-common seabios
-    iproute2 procps jq fdisk e2fsprogs xfsprogs fio
+    iproute2 procps jq fdisk e2fsprogs xfsprogs fio openssl
     # what our programs are linked with
     liburing2 libaio1 libisal2 libjansson4 libssl3 libuuid1 libslirp0 libseccomp2 libcmocka0 libfuse3-3 fuse3 libblkid1
 )
@@ -36,10 +36,11 @@ finish() {
     echo "127.0.0.1 localhost testbed" >"$root/etc/hosts"
     kernel=$(basename "$root"/boot/vmlinuz-*)
     kernel=${kernel#vmlinuz-}
+    small_initrd "$root" "$kernel" >"$out/initrd.small"
+    cp "$out/initrd.small" "$root/boot/initrd.small"
     grub "$root" "$kernel"
     cp "$root/boot/vmlinuz-$kernel" "$out/vmlinuz"
     cp "$root/boot/initrd.img-$kernel" "$out/initrd"
-    small_initrd "$root" "$kernel" >"$out/initrd.small"
     truncate -s $((room + 1))M "$out/disk.raw"
     mbr "$root" "$out/disk.raw"
     mke2fs -q -F -t ext4 -L vdisk-root -O ^metadata_csum_seed,^orphan_file -m 0 -E offset=1048576 -d "$root" \
@@ -54,7 +55,7 @@ grub() {
 serial --unit=0 --speed=115200
 terminal_output serial
 linux /boot/vmlinuz-$2 root=LABEL=vdisk-root ro console=ttyS0 quiet
-initrd /boot/initrd.img-$2
+initrd /boot/initrd.small
 boot
 EOF
 }
