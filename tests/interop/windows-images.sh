@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Every image that Windows and others wrote: the content is the manifest's, check finds no fault, the file is not touched.
+# Of 127 GiB of nothing the map is asked: two minutes of SHA-256 would tell nothing of us. IMAGES_WHOLE=1 hashes them too.
 . "$(dirname "$0")/../lib.sh"
 need zstd jq
 [ -f "$IMAGES/MANIFEST.tsv" ] || skip "no real images at $IMAGES"
@@ -19,7 +20,12 @@ for name in $(tail -n +2 "$IMAGES/MANIFEST.tsv" | cut -f1); do
     chmod a-w "$name"
     same "$(sha_of "$name")" "$(fact sha256_file)" "$name as it was"
 
-    same "$(hash_of "$name")" "$(fact sha256_content)" "$name: content"
+    if [ "$(fact virtual_size)" -gt $((16 << 30)) ] && [ -z "${IMAGES_WHOLE:-}" ]; then
+        status 0 vdisk map "$name" --json
+        same "$(jq -r 'map(.kind) | unique | join(" ")' out)" zero "$name: content"
+    else
+        same "$(hash_of "$name")" "$(fact sha256_content)" "$name: content"
+    fi
     same "$(member "$name" '[."virtual-size", .type] | join(" ")')" "$(fact virtual_size) $(fact kind)" "$name: info"
     same "$(member "$name" '."logical-sector-size"')" "$(fact logical_sector)" "$name: sector"
     [ "$(fact block_size)" = - ] || same "$(member "$name" '."block-size"')" "$(fact block_size)" "$name: block size"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# hv is killed while the guest, on a differencing VHDX as its root, writes: afterwards both disks are replayed and clean,
+# hv is killed while the guest, on a differencing VHDX on virtio-scsi as its root, writes: afterwards both disks are replayed and clean,
 # fsck finds nothing but a journal, and every file that the guest knew to be durable is there.
 . "$SRC/tests/vm/testbed/guest.sh"
 
@@ -28,7 +28,7 @@ quietly create data.vhdx --size 128M --block-size 1M
 refused 'child.vhdx: its parent .* was not found; name it' "$VDISK" info child.vhdx --chain
 guest_options kernel 2
 began=$SECONDS
-"$hv" run --parent "$FILES/guest/root.vhdx" --disk child.vhdx --disk data.vhdx,serial=data --disk job.raw --nic none \
+"$hv" run --parent "$FILES/guest/root.vhdx" --disk child.vhdx,bus=scsi --disk data.vhdx,serial=data --disk job.raw --nic none \
     "${guest_options[@]}" </dev/null >out 2>&1 &
 pid=$!
 until grep -qs '^durable 5: ' serial; do
