@@ -609,7 +609,7 @@ static void cycle(uint64_t ops)
 static void link_create(struct content *below)
 {
     const struct config *config = run.config;
-    uint64_t sector = config->sector, size = config->size;
+    uint64_t sector = config->sector, size = config->size, fewer;
     struct vdisk_create_options options = {.format = config->format, .sector_size = config->sector,
                                            .log = messages_log(&run.messages)};
 
@@ -618,9 +618,10 @@ static void link_create(struct content *below)
     if (run.level) {
         options.parent = level_path(run.level - 1);
         size = below->size;
+        fewer = below->sectors / 2 < 2048 ? below->sectors / 2 : 2048; /* smaller again and again, there is still a disk */
         if (rng_below(&run.rng, 2))
             size += rng_below(&run.rng, 2) ? sector * (1 + rng_below(&run.rng, 4096))
-                                           : -(sector * (1 + rng_below(&run.rng, 2048)));
+                                           : -(sector * (1 + rng_below(&run.rng, fewer)));
         content_copy(&run.content, below, size);
     } else {
         content_open(&run.content, size, config->sector);

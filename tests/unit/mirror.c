@@ -189,7 +189,8 @@ static void alike(const char *from, const char *to, uint64_t seed)
     test_ok(move_copy_open(source, target, false, &copy));
     chaos_install(move_copy_ring(copy), seed + 1000);
     test_ok(mirror_open(port, source, target, &mirror));
-    for (int i = 0; i < 6; i++) { /* hot regions are copied again and again */
+    /* Hot regions are copied again and again, until something was written to both. */
+    for (int i = 0; i < 6 || (mirror_written(mirror) == 0 && i < 100000); i++) {
         copy_all(mirror, copy, 64 << 10, false);
         usleep(50);
     }
