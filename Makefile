@@ -214,7 +214,6 @@ check-asan check-tsan: check-%:
 	@MODEL_OPS=$${MODEL_OPS:-50000} CRASH_STATES=$${CRASH_STATES:-1000} CRASH_SAMPLES=0 FAULT_STEP=$${FAULT_STEP:-6} \
 	MEMORY_STEP=$${MEMORY_STEP:-25} KILL_ROUNDS=$${KILL_ROUNDS:-50} $(MAKE) --no-print-directory VARIANT=$* check
 
-# FUZZ_SECONDS for each target, 600 by default; what is learned stays in $(BUILD)/fuzz/corpus.
 crash: all tests
 	@CRASH_STATES=$${CRASH_STATES:-1000000} CRASH_SAMPLES=$${CRASH_SAMPLES:-400} FAULT_POINTS=$${FAULT_POINTS:-30000} \
 	KILL_ROUNDS=$${KILL_ROUNDS:-3000} MERGE_STATES=$${MERGE_STATES:-100000} SNAPSHOT_STATES=$${SNAPSHOT_STATES:-100000} \
@@ -225,10 +224,11 @@ crash: all tests
 mutants:
 	@BUILD=$(BUILD)/mutants tests/mutants.sh $(MUTANTS)
 
+# FUZZ_SECONDS for each target, 600 by default, another seed each time; what is learned stays in $(BUILD)/fuzz/corpus.
 fuzz:
 	@mkdir -p $(BUILD)/fuzz/corpus
 	@SRC=$(CURDIR) BUILD=$(abspath $(BUILD)) FUZZ_CORPUS=$(abspath $(BUILD))/fuzz/corpus \
-	 FUZZ_SECONDS=$${FUZZ_SECONDS:-600} tests/fuzz/fuzz.sh
+	 FUZZ_SECONDS=$${FUZZ_SECONDS:-600} FUZZ_SEED=$${FUZZ_SEED:-0} tests/fuzz/fuzz.sh
 
 bench: all
 	@BUILD=$(BUILD) bench/run.sh

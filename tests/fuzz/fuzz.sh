@@ -3,7 +3,8 @@
 # Every fuzz target for a while: first the inputs that once were findings, then the images that the library makes, then
 # whatever libFuzzer thinks of. Built by clang, with ASan and UBSan, in a variant of its own.
 #
-# FUZZ_SECONDS (each target; 5), FUZZ_TARGETS ("vhd log"; all), FUZZ_CORPUS (a directory that keeps what was learned).
+# FUZZ_SECONDS (each target; 5), FUZZ_TARGETS ("vhd log"; all), FUZZ_SEED (1; 0: another each time), FUZZ_CORPUS (a
+# directory that keeps what was learned).
 set -eu
 
 src=${SRC:-$(cd "$(dirname "$0")/../.." && pwd)} build=${BUILD:-build}
@@ -52,7 +53,7 @@ for target in $targets; do
     if [ -n "$corpus" ]; then keep=$corpus/$target; else keep=$work/corpus/$target; fi
     mkdir -p "$keep"
     # A fixed number of seconds; the memory is ASan's and its shadow's too.
-    if "$program" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=4096 \
+    if "$program" -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" -timeout=60 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=4096 \
         -use_value_profile=1 -print_final_stats=1 -artifact_prefix="${corpus:-$work}/$target-" \
         "$keep" "$work/seeds/$target" >"$work/$target.log" 2>&1; then
         awk -v t="$target" -v n="${#again[@]}" '/stat::number_of_executed_units/ { runs = $2 } / cov: / { cov = $4 }
