@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* What the search for one link's parent has seen. */
@@ -47,12 +48,33 @@ static bool goes_up(const char *path)
     return false;
 }
 
-static bool in_chain(const struct vdisk *top, const struct file *file)
+struct vdisk *chain_find(struct vdisk *top, uint64_t device, uint64_t inode)
 {
-    for (const struct vdisk *link = top; link; link = link->parent)
-        if (link->file->device == file->device && link->file->inode == file->inode)
-            return true;
-    return false;
+    while (top && (top->file->device != device || top->file->inode != inode))
+        top = top->parent;
+    return top;
+}
+
+struct vdisk *chain_named(struct vdisk *top, const char *path)
+{
+    struct vdisk *link;
+    struct stat st;
+
+    if (stat(path, &st) < 0) {
+        chain_error(&top->log, -errno, "disk: %s: %s", path, strerror(errno));
+        return NULL;
+    }
+    link = chain_find(top, st.st_dev, st.st_ino);
+    if (!link)
+        chain_error(&top->log, -EINVAL, "disk: %s: is not in the chain of %s", path, top->file->path);
+    return link;
+}
+
+struct vdisk *chain_above(struct vdisk *top, const struct vdisk *link)
+{
+    while (top && top->parent != link)
+        top = top->parent;
+    return top;
 }
 
 /* An open file: is it the parent? Takes the file. */
@@ -62,7 +84,7 @@ static int consider(struct search *s, struct file *file)
     struct vdisk *parent;
     int err, probe = format->probe(file);
 
-    if (in_chain(s->top, file) && !MUTANT("parent-circle"))
+    if (chain_find(s->top, file->device, file->inode) && !MUTANT("parent-circle"))
         err = file_error(file, "chain", -ELOOP, "is its own ancestor: the chain is a circle");
     else if (probe < 0)
         err = file_error(file, "chain", probe, "cannot read: %s", strerror(-probe));
@@ -238,7 +260,7 @@ static void look_in_list(struct search *s, const char *const *parents)
         s->refused = file_open(AT_FDCWD, *parents, s->flags, &s->child->log, &file);
         if (s->refused)
             return;
-        if (in_chain(s->top, file)) { /* the list serves the whole chain */
+        if (chain_find(s->top, file->device, file->inode)) { /* the list serves the whole chain */
             file_close(file);
             continue;
         }

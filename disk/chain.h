@@ -22,6 +22,11 @@ int link_close(struct vdisk *disk);
  * gone. On failure *fresh is the old one, of which nothing can be read or written any more. */
 int link_reopen(struct vdisk *disk, struct vdisk **fresh);
 
+/* The link of the chain from top on whose file that is; NULL: there is none. _named: said. */
+struct vdisk *chain_find(struct vdisk *top, uint64_t device, uint64_t inode);
+struct vdisk *chain_named(struct vdisk *top, const char *path);
+struct vdisk *chain_above(struct vdisk *top, const struct vdisk *link); /* whose parent it is; NULL: the top */
+
 /* A child of an open disk, under a temporary name, open for writing; its parent is that disk, which stays the caller's
  * where this fails. create_appear gives it its name, durably; until then closing it removes it. */
 int create_child(const char *path, const struct vdisk_create_options *options, struct vdisk *parent,

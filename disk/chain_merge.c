@@ -8,44 +8,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "chain.h"
 #include "family.h"
 #include "merge.h"
 #include "mutant.h"
 #include "port.h"
-
-static struct vdisk *link_of(struct vdisk *top, dev_t device, ino_t inode)
-{
-    while (top && (top->file->device != device || top->file->inode != inode))
-        top = top->parent;
-    return top;
-}
-
-/* The link whose file that is; NULL, said. */
-static struct vdisk *link_named(struct vdisk *top, const char *path)
-{
-    struct vdisk *link;
-    struct stat st;
-
-    if (stat(path, &st) < 0) {
-        chain_error(&top->log, -errno, "disk: %s: %s", path, strerror(errno));
-        return NULL;
-    }
-    link = link_of(top, st.st_dev, st.st_ino);
-    if (link)
-        return link;
-    chain_error(&top->log, -EINVAL, "disk: %s: is not in the chain of %s", path, top->file->path);
-    return NULL;
-}
-
-static struct vdisk *above(struct vdisk *top, const struct vdisk *link)
-{
-    while (top && top->parent != link)
-        top = top->parent;
-    return top;
-}
 
 /* Beside either file. */
 static int find(struct family *family, struct vdisk *of, const struct merge *m)
@@ -126,8 +94,8 @@ static int merge_link(struct vdisk_port *port, struct vdisk *child, const char *
     struct merge m = {.port = port, .child = child, .parent = child->parent, .progress = progress, .result = result};
     int err, closed;
 
-    m.above = above(top, child);
-    m.higher = m.above ? above(top, m.above) : NULL;
+    m.above = chain_above(top, child);
+    m.higher = m.above ? chain_above(top, m.above) : NULL;
     err = look_for_others(&m, &others, last);
     if (!err)
         err = open_children(&m, named);
@@ -149,8 +117,8 @@ static bool is_left_over(struct vdisk *top, const struct vdisk_merge_options *o)
     how.log = (struct vdisk_log){0};
     if (vdisk_open(o->link, &how, &disk))
         return false;
-    is = !link_of(top, disk->file->device, disk->file->inode) && disk->parent &&
-         link_of(top, disk->parent->file->device, disk->parent->file->inode);
+    is = !chain_find(top, disk->file->device, disk->file->inode) && disk->parent &&
+         chain_find(top, disk->parent->file->device, disk->parent->file->inode);
     vdisk_close(disk);
     return is;
 }
@@ -170,7 +138,7 @@ static int merge_left_over(struct vdisk *of, const struct vdisk_merge_options *o
         return err;
     m.child = vdisk_port_disk(m.port);
     m.parent = m.child->parent;
-    if (!m.parent || (o->into && link_named(m.child, o->into) != m.parent))
+    if (!m.parent || (o->into && chain_named(m.child, o->into) != m.parent))
         err = disk_error(m.child, -EINVAL, "is not in the chain of %s", m.other);
     if (!err)
         err = open_children(&m, o->children);
@@ -191,12 +159,12 @@ static int merge(struct vdisk_port *port, const struct vdisk_merge_options *o, c
 
     if (o->link && is_left_over(top, o))
         return merge_left_over(top, o, progress, result);
-    first = o->link ? link_named(top, o->link) : top;
+    first = o->link ? chain_named(top, o->link) : top;
     if (!first)
         return -EINVAL;
     if (!first->parent)
         return disk_error(first, -EINVAL, "has no parent to be merged into");
-    into = o->into ? link_named(first, o->into) : first->parent;
+    into = o->into ? chain_named(first, o->into) : first->parent;
     if (!into || into == first)
         return into ? disk_error(first, -EINVAL, "cannot be merged into itself") : -EINVAL;
     for (struct vdisk *link = top; link != first; link = link->parent)

@@ -41,15 +41,7 @@ void family_free(struct family *family)
     *family = (struct family){0};
 }
 
-static bool in_chain(const struct vdisk *top, const struct file *file)
-{
-    for (const struct vdisk *link = top; link; link = link->parent)
-        if (link->file->device == file->device && link->file->inode == file->inode)
-            return true;
-    return false;
-}
-
-static bool is_child(const char *path, struct vdisk *parent, const struct vdisk *top)
+static bool is_child(const char *path, struct vdisk *parent, struct vdisk *top)
 {
     static const struct vdisk_log silent;
     char expected[64], found[64];
@@ -59,7 +51,7 @@ static bool is_child(const char *path, struct vdisk *parent, const struct vdisk 
 
     if (chain_format_of_suffix(path) != parent->format || file_open(AT_FDCWD, path, FILE_PEEK, &silent, &file))
         return false;
-    if (in_chain(top, file) || parent->format->probe(file) != 1 || link_open(file, parent->format, true, &disk)) {
+    if (chain_find(top, file->device, file->inode) || parent->format->probe(file) != 1 || link_open(file, parent->format, true, &disk)) {
         file_close(file);
         return false;
     }
@@ -68,7 +60,7 @@ static bool is_child(const char *path, struct vdisk *parent, const struct vdisk 
     return is;
 }
 
-int family_find(struct family *family, struct vdisk *parent, const char *beside, const struct vdisk *top)
+int family_find(struct family *family, struct vdisk *parent, const char *beside, struct vdisk *top)
 {
     char *copy = strdup(beside), *path;
     const char *name = copy ? dirname(copy) : NULL;

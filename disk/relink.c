@@ -11,11 +11,6 @@
 
 static const struct vdisk_log silent;
 
-static bool same_file(const struct vdisk *a, const struct vdisk *b)
-{
-    return a->file->device == b->file->device && a->file->inode == b->file->inode;
-}
-
 /* The parent with as much of its own chain as can be found; which of it cannot is said when the chain is opened. */
 static int open_parent(const struct vdisk *child, const char *path, const struct vdisk_open_options *options,
                        struct vdisk **parent)
@@ -54,9 +49,8 @@ static int refuse_circle(const char *path, const char *parent_path, const struct
         err = open_parent(child, parent_path, &how, &parent);
     if (err)
         goto close_child;
-    for (const struct vdisk *link = parent; link && !err; link = link->parent)
-        if (same_file(link, child) && !MUTANT("relink-circle"))
-            err = disk_error(child, -ELOOP, "would be its own ancestor: %s", parent->file->path);
+    if (chain_find(parent, child->file->device, child->file->inode) && !MUTANT("relink-circle"))
+        err = disk_error(child, -ELOOP, "would be its own ancestor: %s", parent->file->path);
     vdisk_close(parent);
 
 close_child:
