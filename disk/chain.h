@@ -21,6 +21,9 @@ int link_close(struct vdisk *disk);
 /* The file of a disk at rest was changed: *fresh is the disk as it is now, with everything that the old one had, which is
  * gone. On failure *fresh is the old one, of which nothing can be read or written any more. */
 int link_reopen(struct vdisk *disk, struct vdisk **fresh);
+/* A link that is open for reading, open for writing too, beside the one that is, whose place in the chain it has to take:
+ * points are accounted for there from now on. -EBUSY, said: somebody else has the file open. */
+int link_open_again(struct vdisk *link, struct vdisk **fresh);
 
 /* The link of the chain from top on whose file that is; NULL: there is none. _named: said. */
 struct vdisk *chain_find(struct vdisk *top, uint64_t device, uint64_t inode);

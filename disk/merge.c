@@ -32,6 +32,7 @@
 #include "dirty.h"
 #include "mutant.h"
 #include "port.h"
+#include "relink.h"
 #include "resize.h"
 #include "track.h"
 
@@ -162,33 +163,10 @@ static int compare_all(struct merge *m)
 
 /* ---- Before ---- */
 
-/* The same link open for writing, beside the one that is; it becomes the chain's in the next pause. */
-static int open_for_writing(struct vdisk *link, struct vdisk **fresh)
-{
-    struct file *file;
-    int err = file_claim(link->file);
-
-    if (err)
-        return disk_error(link, err, err == -EBUSY ? "is in use: somebody else has it open" : "cannot lock: %s",
-                          strerror(-err));
-    err = file_reopen(link->file, &file);
-    if (err)
-        goto yield;
-    err = link_open(file, link->format, link->alone, fresh);
-    if (!err) {
-        track_take_over(link, *fresh);
-        return 0;
-    }
-    file_close(file);
-yield:
-    file_yield(link->file);
-    return err;
-}
-
 static int claim(struct vdisk *link, struct vdisk **fresh)
 {
     *fresh = NULL;
-    return !link || link->writable ? 0 : open_for_writing(link, fresh);
+    return !link || link->writable ? 0 : link_open_again(link, fresh);
 }
 
 static void install(struct merge *m, struct vdisk *above, struct vdisk **link, struct vdisk *fresh)
@@ -260,27 +238,14 @@ close_fresh:
 
 /* ---- After ---- */
 
-static int relink(struct merge *m, struct vdisk *grandchild)
-{
-    struct create_paths paths;
-    struct disk_link link = {.parent = m->parent};
-    int err = create_paths_make(grandchild->file->path, m->parent->file->path, &grandchild->log, &paths);
-
-    if (err)
-        return err;
-    link.relative = paths.relative;
-    link.absolute = paths.absolute;
-    err = grandchild->format->relink(grandchild, &link);
-    create_paths_free(&paths);
-    return err;
-}
-
 static int relink_children(struct merge *m)
 {
-    int err = m->above && !MUTANT("merge-child-not-relinked") ? relink(m, m->above) : 0;
+    int err = m->above && !MUTANT("merge-child-not-relinked")
+                  ? relink_record(m->above, m->above->file->path, m->parent)
+                  : 0;
 
     for (size_t i = 0; i < m->children && !err; i++)
-        err = relink(m, m->child_of[i]);
+        err = relink_record(m->child_of[i], m->child_of[i]->file->path, m->parent);
     return err;
 }
 

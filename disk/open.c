@@ -14,7 +14,6 @@
 #include "chain.h"
 #include "engine.h"
 #include "track.h"
-#include "track.h"
 
 int chain_error(const struct vdisk_log *log, int error, const char *format, ...)
 {
@@ -185,6 +184,28 @@ int link_reopen(struct vdisk *disk, struct vdisk **fresh)
     track_move(disk, d);
     *fresh = d;
     return link_end(disk);
+}
+
+int link_open_again(struct vdisk *link, struct vdisk **fresh)
+{
+    struct file *file;
+    int err = file_claim(link->file);
+
+    if (err)
+        return disk_error(link, err, err == -EBUSY ? "is in use: somebody else has it open" : "cannot lock: %s",
+                          strerror(-err));
+    err = file_reopen(link->file, &file);
+    if (err)
+        goto yield;
+    err = link_open(file, link->format, link->alone, fresh);
+    if (!err) {
+        track_take_over(link, *fresh);
+        return 0;
+    }
+    file_close(file);
+yield:
+    file_yield(link->file);
+    return err;
 }
 
 int vdisk_open(const char *path, const struct vdisk_open_options *options, struct vdisk **disk)

@@ -8,6 +8,7 @@
 
 #include "chain.h"
 #include "mutant.h"
+#include "relink.h"
 
 static const struct vdisk_log silent;
 
@@ -77,11 +78,11 @@ static int refuse(struct vdisk *child, struct vdisk *parent, unsigned flags)
     return 0;
 }
 
-static int relink(struct vdisk *child, struct vdisk *parent)
+int relink_record(struct vdisk *child, const char *path, struct vdisk *parent)
 {
     struct create_paths paths;
     struct disk_link link = {.parent = parent};
-    int err = create_paths_make(child->file->path, parent->file->path, &child->log, &paths);
+    int err = create_paths_make(path, parent->file->path, &child->log, &paths);
 
     if (err)
         return err;
@@ -112,7 +113,7 @@ int vdisk_relink(const char *path, const char *parent_path, unsigned flags, cons
         goto close_child;
     err = refuse(child, parent, flags);
     if (!err)
-        err = relink(child, parent);
+        err = relink_record(child, child->file->path, parent);
     vdisk_close(parent);
 
 close_child:
