@@ -77,14 +77,20 @@ struct vdisk *chain_above(struct vdisk *top, const struct vdisk *link)
     return top;
 }
 
-/* An open file: is it the parent? Takes the file. */
+/* An open file: is it the parent? Takes the file. One that is in the chain already may bear the parent's name, as a child does
+ * whose parent is called like it in another directory; it is the parent by its identity only, and then that is a circle. */
 static int consider(struct search *s, struct file *file)
 {
     const struct disk_format *format = s->child->format;
-    struct vdisk *parent;
+    struct vdisk *parent, *seen = chain_find(s->top, file->device, file->inode);
+    char expected[64], found[64];
     int err, probe = format->probe(file);
 
-    if (chain_find(s->top, file->device, file->inode) && !MUTANT("parent-circle"))
+    if (seen && !format->parent_matches(s->child, seen, expected, found) && !MUTANT("parent-circle-by-name")) {
+        file_close(file);
+        return 0;
+    }
+    if (seen && !MUTANT("parent-circle"))
         err = file_error(file, "chain", -ELOOP, "is its own ancestor: the chain is a circle");
     else if (probe < 0)
         err = file_error(file, "chain", probe, "cannot read: %s", strerror(-probe));
@@ -112,6 +118,20 @@ static int consider(struct search *s, struct file *file)
     return 0;
 }
 
+/* One that is in the chain already is only looked at: it may be open for writing. */
+static int open_candidate(const struct search *s, int dir_fd, const char *name, const struct vdisk_log *log,
+                          struct file **file)
+{
+    static const struct vdisk_log silent;
+
+    if (file_open(dir_fd, name, FILE_PEEK, &silent, file) == 0) {
+        if (chain_find(s->top, (*file)->device, (*file)->inode))
+            return 0;
+        file_close(*file);
+    }
+    return file_open(dir_fd, name, s->flags, log, file);
+}
+
 /* One name beneath one directory. A name that leads nowhere is no error: the next place is tried. */
 static void look_in(struct search *s, int dir_fd, const char *dir, const char *name)
 {
@@ -120,7 +140,7 @@ static void look_in(struct search *s, int dir_fd, const char *dir, const char *n
     char *path;
     int err;
 
-    err = file_open(dir_fd, name, s->flags, &silent, &file);
+    err = open_candidate(s, dir_fd, name, &silent, &file);
     if (err == -ENOENT || err == -ENOTDIR)
         return;
     if (asprintf(&path, "%s/%s", dir, name) < 0) {
@@ -257,7 +277,7 @@ static void look_in_list(struct search *s, const char *const *parents)
     for (; parents && *parents && !s->parent && !s->refused; parents++) {
         struct file *file;
 
-        s->refused = file_open(AT_FDCWD, *parents, s->flags, &s->child->log, &file);
+        s->refused = open_candidate(s, AT_FDCWD, *parents, &s->child->log, &file);
         if (s->refused)
             return;
         if (chain_find(s->top, file->device, file->inode)) { /* the list serves the whole chain */
