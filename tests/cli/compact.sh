@@ -74,9 +74,12 @@ random_bytes $((40 * MIB)) 5 | vdisk write slow.vhdx --offset 16M --quiet
 head -c $((20 * MIB)) /dev/zero | vdisk write slow.vhdx --offset 16M --quiet
 sum=$(shown slow.vhdx)
 for signal in INT TERM; do
-    env --default-signal=INT "$VDISK" compact slow.vhdx --rate-limit 8M >out 2>err &
+    env --default-signal=INT "$VDISK" compact slow.vhdx --rate-limit 64K >out 2>err & # 15 minutes
     job=$!
-    sleep 1.5
+    until [ -n "$(find /proc/$job/fd -lname "*/slow.vhdx" 2>/dev/null)" ]; do
+        kill -0 $job || fail "it has ended: $(cat out err)"
+        sleep 0.02
+    done
     kill -$signal $job
     ! wait $job || fail "interrupted, yet done: $(cat out)"
     same "$(cat err)" "vdisk: interrupted" "what it says"
