@@ -101,6 +101,23 @@ static int run_merge(struct job *job, json_t **result)
     return 0;
 }
 
+static int run_relink(struct job *job, json_t **result)
+{
+    const char *link, *parent;
+    struct vdisk_pause pause;
+    int err = job_arguments(job, "{s:s, s:s}", "link", &link, "parent", &parent);
+
+    if (err == 0)
+        err = path_check(job, "link", link);
+    if (err == 0)
+        err = path_check(job, "parent", parent);
+    if (err == 0)
+        err = vdisk_port_relink(server_port(job->server), link, parent, &job->progress, &pause);
+    if (err == 0)
+        *result = summary(job, pause.longest);
+    return err;
+}
+
 static int run_move(struct job *job, json_t **result)
 {
     struct vdisk_move_options how = {.log = control_log(server_log(job->server))};
@@ -239,6 +256,7 @@ static const struct operation operations[] = {
     {.name = "snapshot", .run = run_snapshot},
     {.name = "resize", .run = run_resize},
     {.name = "merge", .run = run_merge, .lengthy = true},
+    {.name = "relink", .run = run_relink, .lengthy = true},
     {.name = "move", .run = run_move, .lengthy = true},
     {.name = "compact", .run = run_compact, .lengthy = true},
     {.name = "stats", .run = run_stats, .instant = true},

@@ -93,6 +93,27 @@ int relink_record(struct vdisk *child, const char *path, struct vdisk *parent)
     return err;
 }
 
+int relink_settle(struct vdisk *parent)
+{
+    for (struct vdisk *link = parent; link; link = link->parent) {
+        struct file *file = link->file;
+        int err;
+
+        while (file->beneath)
+            file = file->beneath;
+        err = MUTANT("relink-parent-unsynced") ? 0 : file_sync(file);
+        if (err == -EINVAL || err == -EROFS) /* on a file system that nobody writes to */
+            err = 0;
+        if (!err && !MUTANT("relink-name-unsynced"))
+            err = file_sync_directory(link->file->path);
+        if (err == -EACCES) /* a directory that is not for us to list, still less to have put a file into just now */
+            err = 0;
+        if (err)
+            return disk_error(link, err, "cannot be made durable: %s", strerror(-err));
+    }
+    return 0;
+}
+
 int vdisk_relink(const char *path, const char *parent_path, unsigned flags, const struct vdisk_open_options *options)
 {
     struct vdisk_open_options how = {0};
@@ -112,6 +133,8 @@ int vdisk_relink(const char *path, const char *parent_path, unsigned flags, cons
     if (err)
         goto close_child;
     err = refuse(child, parent, flags);
+    if (!err)
+        err = relink_settle(parent);
     if (!err)
         err = relink_record(child, child->file->path, parent);
     vdisk_close(parent);

@@ -280,6 +280,14 @@ int vdisk_merge(struct vdisk_port *port, const struct vdisk_merge_options *optio
 #define VDISK_RELINK_FORCE 0x1u /* also a parent that is another disk than the child's: what the child shows is changed */
 int vdisk_relink(const char *child, const char *parent, unsigned flags, const struct vdisk_open_options *options);
 
+/* The same for a link of the chain behind a port (its path; NULL: the disk itself), beside the requests of others. Nothing that
+ * the disk shows may change by it: the new parent is the old one's file by another path, or a copy of it, which is compared
+ * where its identity does not tell that nothing was written since (VHD; progress is for that), and whose chain is found. The
+ * disk goes on over it, and the old one, with its chain, is not in use any more. Where this fails, the disk goes on over the
+ * old one. A link that is not the disk itself must be open nowhere else. progress and pause may be NULL. */
+int vdisk_port_relink(struct vdisk_port *port, const char *link, const char *parent,
+                      const struct vdisk_progress *progress, struct vdisk_pause *pause);
+
 #define VDISK_MOVE_CHAIN 0x1u   /* the destination is a directory: every file of the chain goes there under its own name */
 #define VDISK_MOVE_FLATTEN 0x2u /* of a differencing disk: one that needs no parent */
 

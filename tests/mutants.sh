@@ -98,7 +98,12 @@ tests_for() { # NAME
             ;;
         queue-*) echo "unit/virtqueue env MEETINGS=10000000 $BUILD/tests/unit/virtqueue" ;;
         scsi-* | blk-* | ide-*) of_kind 'unit/(scsi|virtio|ide)' ;;
-        parent-* | chain-* | relink-*) of_kind 'cli/(parent|chain|relink)' && of_kind 'hostile/chain' ;;
+        relink-* | vhdx-relink-*)
+            of_kind 'unit/relink'
+            echo "snapshot env CRASH_PROCESSES=1 SNAPSHOT_STATES=4000 $BUILD/tests/crash/snapshot"
+            of_kind '(cli|export)/relink|model/live|hostile/chain'
+            ;;
+        parent-* | chain-*) of_kind 'cli/(parent|chain|relink)' && of_kind 'hostile/chain' ;;
         vhd*/*) hostile "$1" "$area" && of_kind 'hostile/chain|unit/vhd' && of_kind 'cli/(check|parent|raw|relink)' ;;
         vhdx-log-* | vhd-overlap* | vhd-saved* | *-older-* | *-damage) hostile "$1" "$area" ;;
         *relink* | *merge* | *settle*) of_kind '(cli|crash)/(relink|merge|snapshot)' && of_kind 'unit/port' ;;

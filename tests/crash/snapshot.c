@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Power cuts while a child is put over a disk, live or at rest, and while a child is told of another parent. Not only
- * the files are simulated storage: their directory is too, and a name that was given or taken away may be lost until
- * the directory was synced.
+ * Power cuts while a child is put over a disk, live or at rest, and while a child is told of another parent: at rest, that it
+ * was renamed; live, of a copy that was just made, and then the old one is removed. Not only the files are simulated
+ * storage: their directory is too, and a name that was given or taken away may be lost until the directory was synced.
  *
  * Of every state that a cut could have left: what stands under the child's name is whole and reads as the guest may
  * rely on; without it the disk beneath does; the parent shows what it showed when it was left; all is clean; and the
@@ -24,9 +24,9 @@
 #define NAMES 12
 #define VERSIONS 64
 
-enum kind { SNAPSHOT, CREATE, RELINK, KINDS };
+enum kind { SNAPSHOT, CREATE, RELINK, RELINK_LIVE, KINDS };
 
-static const char *const kinds[KINDS] = {"snapshot", "create", "relink"};
+static const char *const kinds[KINDS] = {"snapshot", "create", "relink", "relink"};
 
 struct folder {
     struct {
@@ -51,7 +51,9 @@ struct world {
 struct run {
     enum kind kind;
     const char *format;
-    bool live, late, deep; /* late: the first write comes after the child was made; deep: the disk is a child itself */
+    /* late: the first write comes after the child was made; deep: the disk is a child itself, or what is relinked is not the
+     * disk but what is beneath it */
+    bool live, late, deep;
     uint64_t seed;
     struct rng rng, guest_rng;
     struct guest *guest;
@@ -275,11 +277,15 @@ static void on_fault(void *arg, const struct vdisk_fault *fault)
         fprintf(stderr, "%s: %s\n", ((const struct run *)arg)->where, fault->text);
 }
 
-/* All but temporary files, which a cut may leave half made. Once they were opened: that mends a VHD's end. */
-static void check_all(struct run *run)
+/* All but temporary files, and a copy of a parent, which a cut may leave half made. Once they were opened: that mends a VHD's
+ * end. */
+static void check_all(struct run *run, uint64_t time)
 {
+    bool half = run->kind == RELINK_LIVE && time < run->returned;
+
     for (int i = 0; i < NAMES; i++)
         if (now()->entry[i].storage && now()->entry[i].name[0] != '.' &&
+            !(half && strcmp(now()->entry[i].name, run->moved) == 0) &&
             vdisk_check(scratch_path(dir, now()->entry[i].name), NULL, NULL, on_fault, run))
             test_fail("%s: %s is not clean", run->where, now()->entry[i].name);
 }
@@ -335,15 +341,35 @@ static void examine_relinked(struct run *run, uint64_t time)
     test_ok(vdisk_port_close(port));
 }
 
+/* By itself it always opens: the old parent is there until the new one is sure to be. */
+static void examine_copied(struct run *run, uint64_t time)
+{
+    const char *disk = run->deep ? run->child : run->top;
+    char link[TEST_PATH];
+    struct vdisk_port *port = open_port(run, disk, NULL);
+    struct vdisk_open_options how = {.log = messages_log(&messages)};
+
+    verify(run, vdisk_port_disk(port), time, run->values);
+    test_ok(vdisk_port_close(port));
+    snprintf(link, sizeof(link), "%s", scratch_path(dir, run->top));
+    must(run, "again",
+         vdisk_relink(link, scratch_path(dir, stands(run->parent) ? run->parent : run->moved), 0, &how));
+    port = open_port(run, disk, NULL);
+    verify(run, vdisk_port_disk(port), time, run->again);
+    test_ok(vdisk_port_close(port));
+}
+
 static void examine(struct run *run, uint64_t time)
 {
     messages_clear(&messages);
     if (run->kind == RELINK)
         examine_relinked(run, time);
+    else if (run->kind == RELINK_LIVE)
+        examine_copied(run, time);
     else
         examine_child(run, time);
     test_true(memcmp(run->values, run->again, guest_touched(run->guest) * sizeof(run->values[0])) == 0);
-    check_all(run);
+    check_all(run, time);
 }
 
 static struct storage *storage_left(struct run *run, struct storage *recorded, uint64_t time, uint64_t way)
@@ -464,7 +490,7 @@ static void note_left(struct run *run)
     test_true(run->values);
     run->again = run->values + guest_touched(run->guest);
     run->left = run->again + guest_touched(run->guest);
-    if (!run->port || run->kind == RELINK)
+    if (!run->port || run->kind >= RELINK)
         return;
     test_ok(vdisk_ring_open(8, VDISK_BACKEND_THREADS, &ring));
     test_ok(guest_read(run->guest, vdisk_port_disk(run->port)->parent, ring, run->left));
@@ -492,15 +518,54 @@ static void take_snapshot(struct run *run)
         requests(run, NULL, 40, 10);
 }
 
+/* As a user copies a file: nothing is made durable. */
+static void copy_parent(struct run *run)
+{
+    static uint8_t bytes[1 << 16], zeros[1 << 16];
+    struct file *from, *to;
+
+    test_ok(file_open(AT_FDCWD, scratch_path(dir, run->parent), 0, NULL, &from));
+    test_ok(file_open(AT_FDCWD, scratch_path(dir, run->moved), FILE_WRITE | FILE_CREATE, NULL, &to));
+    test_ok(file_resize(to, from->size));
+    for (uint64_t at = 0; at < from->size; at += sizeof(bytes)) {
+        uint64_t length = from->size - at < sizeof(bytes) ? from->size - at : sizeof(bytes);
+
+        test_ok(file_read(from, bytes, length, at));
+        if (memcmp(bytes, zeros, length) != 0)
+            test_ok(file_write(to, bytes, length, at));
+    }
+    file_close(from);
+    file_close(to);
+}
+
+static void relink_live(struct run *run)
+{
+    char link[TEST_PATH];
+    struct vdisk_pause pause;
+    pthread_t thread;
+
+    snprintf(link, sizeof(link), "%s", scratch_path(dir, run->top));
+    run->port = open_port(run, run->deep ? run->child : run->top, NULL);
+    test_equal(pthread_create(&thread, NULL, guest_main, run), 0);
+    copy_parent(run);
+    must(run, "relink", vdisk_port_relink(run->port, link, scratch_path(dir, run->moved), NULL, &pause));
+    run->returned = storage_clock();
+    test_true(pause.longest > 0);
+    test_ok(unlink(scratch_path(dir, run->parent)));
+    pthread_join(thread, NULL);
+}
+
 static void session(struct run *run)
 {
     char child[TEST_PATH];
     struct vdisk_open_options how = {.log = messages_log(&messages)};
 
     snprintf(run->where, sizeof(run->where), "seed %llu %s: session", (unsigned long long)run->seed, run->format);
-    if (run->deep || run->kind == RELINK)
+    if (run->deep || run->kind >= RELINK)
         make_and_fill(run, run->parent, NULL);
-    make_and_fill(run, run->top, run->deep || run->kind == RELINK ? run->parent : NULL);
+    make_and_fill(run, run->top, run->deep || run->kind >= RELINK ? run->parent : NULL);
+    if (run->deep && run->kind == RELINK_LIVE)
+        make_and_fill(run, run->child, run->top);
     if (run->kind == RELINK) { /* its parent was renamed */
         char from[TEST_PATH];
 
@@ -515,6 +580,8 @@ static void session(struct run *run)
         run->returned = storage_clock();
         run->port = open_port(run, run->child, NULL);
         requests(run, NULL, 40, 10);
+    } else if (run->kind == RELINK_LIVE) {
+        relink_live(run);
     } else {
         snprintf(child, sizeof(child), "%s", scratch_path(dir, run->top));
         must(run, "relink", vdisk_relink(child, scratch_path(dir, run->moved), 0, &how));
@@ -572,12 +639,10 @@ static void one(unsigned number, unsigned of, uint64_t *counts)
         uint64_t n = seed / 2;
 
         *run = (struct run){.format = seed % 2 ? "vhdx" : "vhd",
-                            .kind = n % 5 < 3    ? SNAPSHOT
-                                    : n % 5 == 3 ? CREATE
-                                                 : RELINK,
-                            .live = n % 5 == 0,
-                            .late = n % 5 == 1,
-                            .deep = n / 5 % 2,
+                            .kind = n % 6 < 3 ? SNAPSHOT : (enum kind)(n % 6 - 2),
+                            .live = n % 6 == 0 || n % 6 == 5,
+                            .late = n % 6 == 1,
+                            .deep = n / 6 % 2,
                             .seed = seed,
                             .world.versions = 1};
         rng_seed(&run->rng, seed);
@@ -608,7 +673,8 @@ int main(void)
     uint64_t counts[1 + KINDS] = {0};
     bool good = processes_run("CRASH_PROCESSES", one, counts, 1 + KINDS);
 
-    printf("%llu states of %llu snapshots, %llu creations, %llu relinks\n", (unsigned long long)counts[0],
-           (unsigned long long)counts[1], (unsigned long long)counts[2], (unsigned long long)counts[3]);
+    printf("%llu states of %llu snapshots, %llu creations, %llu relinks, %llu of them live\n",
+           (unsigned long long)counts[0], (unsigned long long)counts[1], (unsigned long long)counts[2],
+           (unsigned long long)(counts[3] + counts[4]), (unsigned long long)counts[4]);
     return good ? 0 : 1;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Random requests (writes, zeros, discards) through a port, from several threads with a ring each, while one more
- * thread takes snapshots, merges them, makes the disk larger and compacts it, again and again. Every read is compared
+ * thread takes snapshots, merges them, has copies take the place of parents, makes the disk larger and compacts it, again
+ * and again. Every read is compared
  * with a model, and so is the disk when it was opened again; the files are clean.
  *
  * Each slot of each thread has units of the disk to itself, so that it knows what they hold: of every other MiB all, of
@@ -25,6 +26,7 @@
 #define THREADS 3u
 #define SLOTS 6u
 #define LINKS 3 /* at most */
+#define OPERATIONS 5u
 
 struct config {
     const char *format;
@@ -64,7 +66,7 @@ static struct {
     uint8_t zero[UNITS];   /* and those that were seen to be zeros by that: they stay so */
     _Atomic bool stop;
     _Atomic uint64_t requests;
-    unsigned done[4]; /* of each operation */
+    unsigned done[OPERATIONS]; /* of each */
     struct messages messages;
     struct thread thread[THREADS];
 } run;
@@ -198,6 +200,21 @@ static void must(const char *what, int err)
         test_fail("%s: %s: %s: %s", run.name, what, strerror(-err), run.messages.first);
 }
 
+/* A copy takes the place of some link's parent, which goes, and then its name. */
+static void relink(struct rng *rng, unsigned top)
+{
+    unsigned number = 1 + (unsigned)rng_below(rng, top);
+    const char *link = number == top ? NULL : link_path(number);
+    char parent[TEST_PATH], copy[TEST_PATH];
+
+    snprintf(parent, sizeof(parent), "%s", link_path(number - 1));
+    snprintf(copy, sizeof(copy), "%s", scratch_path(run.dir, "copy"));
+    file_copy(parent, copy);
+    must("relink to a copy", vdisk_port_relink(run.port, link, copy, NULL, NULL));
+    test_ok(rename(copy, parent));
+    must("relink to another name", vdisk_port_relink(run.port, link, parent, NULL, NULL));
+}
+
 /* For so many seconds: each operation in turn, but that some chains grow first. Returns the top's number.
  */
 static unsigned operate(struct rng *rng, uint64_t seconds)
@@ -208,8 +225,9 @@ static unsigned operate(struct rng *rng, uint64_t seconds)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     end = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 + seconds * 1000;
-    for (unsigned i = 0; (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 < end || i < 12; i++) {
-        unsigned op = i % 4;
+    for (unsigned i = 0; (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 < end || i < 3 * OPERATIONS;
+         i++) {
+        unsigned op = i % OPERATIONS;
 
         if (op == 0 && top < LINKS - 1)
             must("snapshot", vdisk_snapshot(run.port, link_path(++top), NULL, NULL));
@@ -218,7 +236,9 @@ static unsigned operate(struct rng *rng, uint64_t seconds)
         else if (op == 2)
             must("resize",
                  vdisk_resize(run.port, vdisk_port_size(run.port) + UNIT * (1 + rng_below(rng, 64)), 0, NULL));
-        else if (top > 0 && (i < 4 || rng_below(rng, 4)))
+        else if (op == 3 && top > 0)
+            relink(rng, top);
+        else if (op == 4 && top > 0 && (i < OPERATIONS || rng_below(rng, 4)))
             must("merge", (top--, vdisk_merge(run.port, NULL, NULL, NULL)));
         else
             continue;
@@ -312,9 +332,9 @@ static void config_run(uint64_t seed, uint64_t seconds)
         for (unsigned j = 0; j < SLOTS; j++)
             free(run.thread[i].slot[j].buffer);
     }
-    printf("%-12s %7llu requests, %u snapshots, %u compacted, %u resized, %u merged\n", run.name,
-           (unsigned long long)run.requests, run.done[0], run.done[1], run.done[2], run.done[3]);
-    for (unsigned op = 0; op < 4; op++)
+    printf("%-12s %7llu requests, %u snapshots, %u compacted, %u resized, %u relinked, %u merged\n", run.name,
+           (unsigned long long)run.requests, run.done[0], run.done[1], run.done[2], run.done[3], run.done[4]);
+    for (unsigned op = 0; op < OPERATIONS; op++)
         test_true(run.done[op] > 0);
 }
 
