@@ -248,16 +248,20 @@ close_file:
 
 int vdisk_close(struct vdisk *disk)
 {
+    bool unfinished = disk && disk->temporary;
     int err = 0;
 
-    if (disk && disk->temporary)
+    if (unfinished) {
         unlink(disk->temporary);
+        disk->failed = disk->file->failed = -ECANCELED; /* so that nobody makes it durable first */
+    }
     while (disk) {
         struct vdisk *parent = disk->parent;
         int this = link_close(disk);
 
-        if (!err)
+        if (!err && !unfinished)
             err = this;
+        unfinished = false;
         disk = parent;
     }
     return err;
