@@ -172,8 +172,10 @@ $(BUILD)/tests/crash/memory: $(BUILD)/tests/crash/memory.o $(AID_OBJ) $(STATIC)
 	$(Q)objcopy $(foreach name,$(SCARCE),--redefine-sym $(name)=scarce_$(name)) $(STATIC) $@.a
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(AID_OBJ) $@.a $(TEST_LIBS)
 
-# The tests of merges and snapshots have files of their own behind the library's paths; the latter a directory too.
+# The tests of merges, moves and snapshots have files of their own behind the library's paths; the last a directory too.
 $(BUILD)/tests/crash/merge: LDFLAGS += -Wl,--wrap=file_open,--wrap=file_reopen,--wrap=file_remove
+NAMES_WRAP := file_open file_sync_directory renameat2 unlink
+$(BUILD)/tests/crash/move $(BUILD)/tests/crash/move_faults: LDFLAGS += $(NAMES_WRAP:%=-Wl,--wrap=%)
 SNAPSHOT_WRAP := file_open file_reopen file_remove file_sync_directory renameat2 unlink port_pause
 $(BUILD)/tests/crash/snapshot: LDFLAGS += $(SNAPSHOT_WRAP:%=-Wl,--wrap=%)
 

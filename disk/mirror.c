@@ -178,7 +178,7 @@ static void arrived(struct vdisk_io *io, int error)
     struct vdisk_io *original = shadow->original;
 
     pthread_mutex_lock(&mirror->lock);
-    if (error && !mirror->error)
+    if (error && !mirror->error && !MUTANT("mirror-error-ignored"))
         mirror->error = error;
     mirror->written += original->length;
     shadow_give(shadow);

@@ -7,6 +7,7 @@
  * given its name, the source's name taken away, and the port changes over. So at every moment one of the two has
  * everything that was flushed, and where the source's name stands it is the source: nobody can take an old disk for the
  * moved one, or write to both. Whatever fails before the source's name is gone leaves the source in use as it was.
+ * Of what the target has to say then, the first error is passed on: it fails in every request that is in flight.
  *
  * A differencing disk keeps its parent; or its parents are copied before it; or it is flattened.
  */
@@ -59,14 +60,39 @@ static int refuse(struct move *m, const char *path)
     return source->parent ? 0 : disk_error(source, -ENXIO, "is open without its parent");
 }
 
+/* Names that are taken, by others or twice in the chain, are refused before hours of copying. */
+static int chain_refuse(struct move *m, const char *directory)
+{
+    struct stat st;
+    int err = 0;
+
+    for (struct vdisk *each = m->source; each && !err; each = each->parent) {
+        char *name = move_file_name(directory, each->file->path), *other;
+
+        err = name ? 0 : -ENOMEM;
+        if (!err && lstat(name, &st) == 0)
+            err = chain_error(&m->log, -EEXIST, "disk: %s: exists already", name);
+        for (struct vdisk *below = each->parent; below && !err; below = below->parent) {
+            other = move_file_name(directory, below->file->path);
+            if (!other || strcmp(name, other) == 0)
+                err = other ? disk_error(m->source, -EINVAL, "two files of its chain would be %s", name) : -ENOMEM;
+            free(other);
+        }
+        free(name);
+    }
+    return err;
+}
+
 /* The parents' files, from the last on, with their own names; the chain that they make is opened. */
 static int parents_copy(struct move *m, const char *directory, struct vdisk **parent)
 {
     struct vdisk *link[DISK_CHAIN_MAX];
-    struct vdisk_open_options how = {.format = m->source->format->name, .log = m->source->log};
+    struct vdisk_open_options how = {.format = m->source->format->name, .log = m->log};
     unsigned count = 0;
-    int err = 0;
+    int err = chain_refuse(m, directory);
 
+    if (err)
+        return err;
     for (struct vdisk *each = m->source->parent; each; each = each->parent) {
         link[count++] = each;
         m->total += each->file->size;
@@ -78,7 +104,7 @@ static int parents_copy(struct move *m, const char *directory, struct vdisk **pa
         struct vdisk *each = link[--count];
         char *name = move_file_name(directory, each->file->path);
 
-        err = name ? move_file_copy(each, name, m->progress, m->files, m->total) : -ENOMEM;
+        err = name ? move_file_copy(each, name, &m->log, m->progress, m->files, m->total) : -ENOMEM;
         m->files += each->file->size;
         if (err)
             free(name);
@@ -88,6 +114,15 @@ static int parents_copy(struct move *m, const char *directory, struct vdisk **pa
     if (!err)
         err = vdisk_open(m->copied[m->copies - 1], &how, parent);
     return err;
+}
+
+/* Until it is the disk. */
+static void target_says(void *arg, enum vdisk_level level, const char *text)
+{
+    struct move *m = arg;
+
+    if (m->log.print && (level != VDISK_ERROR || !atomic_exchange(&m->told, true) || MUTANT("move-tells-all")))
+        m->log.print(m->log.arg, level, text);
 }
 
 static int target_open(struct move *m, const char *path, struct vdisk *parent)
@@ -102,7 +137,7 @@ static int target_open(struct move *m, const char *path, struct vdisk *parent)
         .size = source->size,
         .sector_size = source->sector_size,
         .physical_sector_size = source->physical_sector_size,
-        .log = m->options->log.print ? m->options->log : source->log,
+        .log = {target_says, m},
     };
     const struct disk_format *format = create.format ? chain_format_named(create.format, &create.log)
                                                      : chain_format_of_suffix(path);
@@ -207,9 +242,9 @@ static int source_remove(struct move *m)
                                                                "of another one by now");
         return 0;
     }
-    track_remove(m->source);
     if (unlink(file->path) < 0)
         return disk_error(m->source, -errno, "cannot be removed, so the disk stays there: %s", strerror(errno));
+    track_remove(m->source); /* which a source that stays goes on with */
     if (file_sync_directory(file->path) < 0)
         file_say(file, VDISK_WARNING, m->source->format->name, "after a power cut its name may stand there again, and the "
                                                                "file be an old one");
@@ -233,6 +268,7 @@ static int change_over(struct move *m)
         err = mirror_failure(m->mirror);
     if (!err)
         err = flush(m);
+    m->target->log = m->target->file->log = m->log; /* nothing is in flight */
     if (!err && MUTANT("move-removed-first"))
         err = source_remove(m);
     if (!err)
@@ -241,7 +277,7 @@ static int change_over(struct move *m)
         track_hand_over(m->source, m->target);
     if (!err && !MUTANT("move-removed-first"))
         err = source_remove(m);
-    if (err && !m->target->temporary) {
+    if (err && !m->target->temporary && !MUTANT("move-target-left")) {
         track_remove(m->target);
         unlink(m->target->file->path);
     }
@@ -349,6 +385,7 @@ int vdisk_move(struct vdisk_port *port, const char *destination, const struct vd
     if (err)
         return err;
     m.source = vdisk_port_disk(port);
+    m.log = m.options->log.print ? m.options->log : m.source->log;
     m.chain = m.options->flags & VDISK_MOVE_CHAIN;
     m.flatten = m.options->flags & VDISK_MOVE_FLATTEN;
     err = move(&m, destination);

@@ -16,6 +16,8 @@ struct move {
     struct vdisk *source, *target;
     bool chain, flatten;
     bool parent_shared; /* the two have the same parent, open once */
+    struct vdisk_log log;  /* of whoever asked */
+    _Atomic bool told;     /* an error of the target */
     struct mirror *mirror;
     struct move_copy *copy;
     uint64_t total;   /* bytes of data when it began */
@@ -46,8 +48,8 @@ uint64_t move_copy_shared(const struct move_copy *copy);
 
 /* Copies a file that nobody changes to path, which must not exist, byte by byte with its holes; durable under its name when
  * this returns, and not there at all where it fails. done, of total, is what progress is told from. */
-int move_file_copy(const struct vdisk *link, const char *path, const struct vdisk_progress *progress, uint64_t done,
-                   uint64_t total);
+int move_file_copy(const struct vdisk *link, const char *path, const struct vdisk_log *log,
+                   const struct vdisk_progress *progress, uint64_t done, uint64_t total);
 
 /* The name of path in the directory; malloced. NULL: out of memory. */
 char *move_file_name(const char *directory, const char *path);

@@ -11,6 +11,7 @@
 
 #include "chain.h"
 #include "move.h"
+#include "mutant.h"
 
 #define PART (UINT64_C(8) << 20)
 
@@ -22,19 +23,14 @@ char *move_file_name(const char *directory, const char *path)
     return asprintf(&whole, "%s/%s", directory, slash ? slash + 1 : path) < 0 ? NULL : whole;
 }
 
-static int part_copy(const struct file *from, int to, uint64_t position, uint64_t length, void *buffer)
+static int part_copy(struct file *from, struct file *to, uint64_t position, uint64_t length, void *buffer)
 {
     while (length > 0) {
         size_t part = length < PART ? (size_t)length : PART;
-        int err = file_read((struct file *)from, buffer, part, position);
+        int err = file_read(from, buffer, part, position);
 
-        for (size_t at = 0; at < part && !err;) {
-            ssize_t n = pwrite(to, (char *)buffer + at, part - at, (off_t)(position + at));
-
-            if (n < 0 && errno != EINTR)
-                err = -errno;
-            at += n > 0 ? (size_t)n : 0;
-        }
+        if (!err)
+            err = file_write(to, buffer, part, position);
         if (err)
             return err;
         position += part;
@@ -43,14 +39,13 @@ static int part_copy(const struct file *from, int to, uint64_t position, uint64_
     return 0;
 }
 
-static int bytes_copy(struct file *from, int to, const struct vdisk_progress *progress, uint64_t done, uint64_t total)
+static int bytes_copy(struct file *from, struct file *to, const struct vdisk_progress *progress, uint64_t done,
+                      uint64_t total)
 {
     void *buffer = aligned_alloc(4096, PART);
     uint64_t at = 0, data, hole;
-    int err = buffer ? 0 : -ENOMEM;
+    int err = buffer ? file_resize(to, from->size) : -ENOMEM;
 
-    if (!err && ftruncate(to, (off_t)from->size) < 0)
-        err = -errno;
     while (!err && at < from->size) {
         err = file_seek_data(from, at, &data, &hole);
         if (err || data >= from->size)
@@ -68,34 +63,44 @@ static int bytes_copy(struct file *from, int to, const struct vdisk_progress *pr
     return err;
 }
 
-int move_file_copy(const struct vdisk *link, const char *path, const struct vdisk_progress *progress, uint64_t done,
-                   uint64_t total)
+/* All of it, durable, under a name that nobody looks for. */
+static int whole_copy(struct file *from, const char *temporary, const struct vdisk_progress *progress, uint64_t done,
+                      uint64_t total)
 {
-    const struct vdisk_log *log = &link->log;
+    struct file *to;
+    int err = file_open(AT_FDCWD, temporary, FILE_WRITE | FILE_CREATE, NULL, &to);
+
+    if (err)
+        return err;
+    if (from->fd < 0 || to->fd < 0 || ioctl(to->fd, FICLONE, from->fd) < 0)
+        err = bytes_copy(from, to, progress, done, total);
+    if (!err && !MUTANT("move-parent-unsynced"))
+        err = file_sync(to);
+    file_close(to);
+    if (err)
+        unlink(temporary);
+    return err;
+}
+
+int move_file_copy(const struct vdisk *link, const char *path, const struct vdisk_log *log,
+                   const struct vdisk_progress *progress, uint64_t done, uint64_t total)
+{
     char *temporary;
-    int fd, err = 0;
+    int err;
 
     if (asprintf(&temporary, "%s.%u.tmp", path, (unsigned)getpid()) < 0)
         return -ENOMEM;
-    fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        err = chain_error(log, -errno, "disk: %s: cannot be created: %s", path, strerror(errno));
-        goto free_name;
-    }
-    if (link->file->fd < 0 || ioctl(fd, FICLONE, link->file->fd) < 0)
-        err = bytes_copy(link->file, fd, progress, done, total);
-    if (!err && fsync(fd) < 0)
+    err = whole_copy(link->file, temporary, progress, done, total);
+    if (!err && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
         err = -errno;
-    close(fd);
-    if (!err && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) < 0)
-        err = -errno;
-    if (err)
         unlink(temporary);
-    if (err && err != -ECANCELED)
-        chain_error(log, err, "disk: %s: cannot be copied to %s: %s", link->file->path, path, strerror(-err));
-    if (!err)
+    } else if (!err) {
         err = file_sync_directory(path);
-free_name:
+        if (err)
+            unlink(path);
+    }
     free(temporary);
-    return err;
+    return err && err != -ECANCELED
+               ? chain_error(log, err, "disk: %s: cannot be copied to %s: %s", link->file->path, path, strerror(-err))
+               : err;
 }

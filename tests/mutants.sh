@@ -91,6 +91,11 @@ tests_for() { # NAME
             case $1 in *relink*) echo "snapshot env CRASH_PROCESSES=1 SNAPSHOT_STATES=4000 $BUILD/tests/crash/snapshot" ;; esac
             of_kind 'cli/merge'
             ;;
+        move-* | mirror-*)
+            of_kind 'unit/mirror'
+            echo "move env CRASH_PROCESSES=1 $BUILD/tests/crash/move"
+            echo "move_faults env FAULT_PROCESSES=1 $BUILD/tests/crash/move_faults"
+            ;;
         hold-* | port-* | *-settle-*) of_kind 'unit/port|model/live' ;;
         snapshot-* | appear-* | create-name-*)
             echo "snapshot env CRASH_PROCESSES=1 SNAPSHOT_STATES=${SNAPSHOT_STATES:-6000} $BUILD/tests/crash/snapshot"

@@ -1,119 +1,47 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Power cuts while a disk moves. A guest writes through the port while the disk goes from one storage to another; both
- * remember. Then every moment at which something became durable on either is cut, and those at which the names changed.
- * Where the source's name may still stand, the source must have everything that was flushed; where it may be gone, the
- * target must, and its name must have been there before.
+ * Power cuts while a disk moves, alone or with its parent. A guest writes through the port while the disk goes from one
+ * storage to another; both remember. Then every moment at which something became durable on either is cut, and those at
+ * which the names changed. Where the source's name may still stand, the source must have everything that was flushed;
+ * where it may be gone, the target must, over its parent's copy if that moved too, and their names must have been
+ * there, durably, before.
  *
  * MOVE_ROUNDS: how many moves; CRASH_SEED: where to begin; CRASH_PROCESSES.
  */
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "disk/chain.h"
-#include "disk/move.h"
+#include "tests/names.h"
 #include "tests/rig.h"
 
 #define STATES_PER_CUT 5u
 #define TIMES 4096u
 
 struct counts {
-    uint64_t moves, states, cuts, mirrored;
+    uint64_t moves, states, cuts, mirrored, chains;
 };
 
 struct run {
     struct rig rig, after; /* after: the target as a rig: with its format */
     struct rig_config config;
-    struct storage *target;
+    bool chain;
+    struct name source, target, copy; /* copy: of the parent, if it moves too */
     char dir[TEST_PATH];
     uint64_t time[TIMES];
     size_t times;
     struct counts counts;
 };
 
-/* ---- When the names changed: in place of the system's functions ---- */
-
-static char source_path[TEST_PATH], target_path[TEST_PATH];
-static uint64_t appeared, removing, removed; /* storage_clock; 0: not yet */
-
-int renameat2(int from_directory, const char *from, int to_directory, const char *to, unsigned flags)
-{
-    int result = (int)syscall(SYS_renameat2, from_directory, from, to_directory, to, flags);
-
-    if (result == 0 && strcmp(to, target_path) == 0)
-        appeared = storage_clock();
-    return result;
-}
-
-int unlink(const char *path)
-{
-    int result;
-
-    if (strcmp(path, source_path) != 0)
-        return (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
-    removing = storage_clock();
-    result = (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
-    removed = storage_clock();
-    return result;
-}
-
-/* ---- Disks ---- */
-
-/* A plain file that bears the name, so that there is something to rename and to remove. */
-static void bear_name(struct vdisk *disk, const char *name)
-{
-    int fd = open(name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    struct stat st;
-
-    test_ok(fd);
-    test_ok(fstat(fd, &st));
-    close(fd);
-    free(disk->file->path);
-    disk->file->path = strdup(name);
-    disk->file->device = st.st_dev;
-    disk->file->inode = st.st_ino;
-}
-
-static struct vdisk *target_make(struct run *run, struct vdisk *source)
-{
-    struct rig *rig = &run->after;
-    const struct rig_config *c = &run->config;
-    bool vhd = c->format[3] == 0;
-    struct disk_geometry g = {.type = c->type,
-                              .size = c->size,
-                              .block_size = c->block_size,
-                              .sector_size = c->sector_size,
-                              .physical_sector_size = 4096,
-                              .parent = source->parent,
-                              .parent_relative = vhd ? "./parent.vhd" : "./parent.vhdx",
-                              .parent_absolute = vhd ? "/parent.vhd" : "/parent.vhdx"};
-    static const struct vdisk_log silent;
-    struct vdisk *target;
-    struct file *file;
-    char name[TEST_PATH + 8];
-
-    run->target = storage_new();
-    storage_set_sector(run->target, c->sector_size);
-    storage_record(run->target);
-    test_ok(storage_open(run->target, "disk", true, &silent, &file));
-    test_ok(rig->format->create(file, &g));
-    test_ok(link_open(file, rig->format, false, &target));
-    target->parent = source->parent;
-    snprintf(name, sizeof(name), "%s.tmp", target_path);
-    bear_name(target, name);
-    free(target->file->path);
-    target->file->path = strdup(target_path);
-    target->temporary = strdup(name);
-    return target;
-}
+static struct run *current;
 
 /* ---- The move ---- */
 
 struct mover {
-    struct move move;
+    struct vdisk_port *port;
+    char destination[TEST_PATH];
+    struct vdisk_move_options options;
+    struct vdisk_move_result move;
     pthread_t thread;
     int result;
     _Atomic bool done;
@@ -123,12 +51,15 @@ static void *move_it(void *arg)
 {
     struct mover *mover = arg;
 
-    mover->result = port_begin(mover->move.port);
-    if (!mover->result)
-        mover->result = move_to(&mover->move);
-    port_end(mover->move.port);
+    mover->result = vdisk_move(mover->port, mover->destination, &mover->options, NULL, &mover->move);
     atomic_store(&mover->done, true);
     return NULL;
+}
+
+static void made(struct name *name)
+{
+    storage_set_sector(name->storage, current->config.sector_size);
+    storage_record(name->storage);
 }
 
 static void work(struct rig *rig, struct vdisk_port *port, unsigned requests)
@@ -139,38 +70,74 @@ static void work(struct rig *rig, struct vdisk_port *port, unsigned requests)
     guest_run(rig->guest, NULL, rig->ring, &rig->rng, &load);
 }
 
+static struct name name_at(const struct run *run, const char *format, const char *path)
+{
+    struct name *name = names_find(path);
+
+    if (!name)
+        test_fail("%s: %s: nothing ever stood at %s", run->rig.where, format, path);
+    return *name;
+}
+
+/* The order of names that a cut between any two of them relies on. */
+static void names_check(const struct run *run)
+{
+    const struct name *source = &run->source, *target = &run->target;
+
+    if (!target->given || !source->removing || target->given > source->removing)
+        test_fail("%s: the source's name is taken away before the target has its own", run->rig.where);
+    if (!target->durable || target->durable > source->removing)
+        test_fail("%s: the target's name is not durable when the source's is taken away", run->rig.where);
+    if (run->chain && (!run->copy.durable || run->copy.durable > source->removing))
+        test_fail("%s: the parent's name is not durable when the source's is taken away", run->rig.where);
+}
+
+/* Where the disk goes to; in *target the path of its file. */
+static void destination_make(const struct run *run, struct mover *mover, char target[TEST_PATH])
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "else/%s.%s", run->chain ? "source" : "target", run->config.format);
+    snprintf(target, TEST_PATH, "%s", scratch_path(run->dir, name));
+    snprintf(mover->destination, TEST_PATH, "%s", run->chain ? scratch_path(run->dir, "else") : target);
+    mover->options.flags = run->chain ? VDISK_MOVE_CHAIN : 0;
+}
+
 /* To and from closed disks; the guest goes on until the mover is done, and a little longer. */
 static void live(struct run *run)
 {
-    static const struct vdisk_move_options options;
     struct rig *rig = &run->rig;
     struct vdisk *source = rig_disk(rig, rig->storage, true);
+    char source_path[TEST_PATH], target_path[TEST_PATH], name[64];
     struct mover mover = {.result = 0};
-    struct vdisk_port *port;
     uint64_t closing;
 
-    appeared = removing = removed = 0;
-    bear_name(source, source_path);
-    test_ok(vdisk_port_of(source, &port));
-    work(rig, port, 20 + (unsigned)rng_below(&rig->rng, 100));
-    mover.move = (struct move){.port = port, .options = &options, .source = source, .target = target_make(run, source)};
+    snprintf(name, sizeof(name), "source.%s", rig->config->format);
+    snprintf(source_path, sizeof(source_path), "%s", scratch_path(run->dir, name));
+    names_add(source_path, rig->storage, source);
+    snprintf(name, sizeof(name), "parent.%s", rig->config->format);
+    if (source->parent)
+        names_add(scratch_path(run->dir, name), rig->parent, source->parent);
+    destination_make(run, &mover, target_path);
+    test_ok(vdisk_port_of(source, &mover.port));
+    work(rig, mover.port, 20 + (unsigned)rng_below(&rig->rng, 100));
     test_equal(pthread_create(&mover.thread, NULL, move_it, &mover), 0);
     while (!atomic_load(&mover.done))
-        work(rig, port, 12);
+        work(rig, mover.port, 12);
     pthread_join(mover.thread, NULL);
     if (mover.result)
         test_fail("%s: does not move: %s", rig->where, strerror(-mover.result));
-    test_true(vdisk_port_disk(port) == mover.move.target);
-    run->counts.mirrored += mover.move.result.mirrored;
-    work(rig, port, 20);
-    source->parent = NULL;
-    vdisk_close(source);
+    run->counts.mirrored += mover.move.mirrored;
+    work(rig, mover.port, 20);
     closing = storage_clock();
-    test_ok(vdisk_port_close(port));
+    test_ok(vdisk_port_close(mover.port));
     guest_note_flush(rig->guest, closing, storage_clock());
-    if (!appeared || !removing || appeared > removing)
-        test_fail("%s: the source's name is taken away before the target has its own", rig->where);
-    syscall(SYS_unlinkat, AT_FDCWD, target_path, 0);
+    run->source = name_at(run, "source", source_path);
+    run->target = name_at(run, "target", target_path);
+    snprintf(name, sizeof(name), "else/parent.%s", rig->config->format);
+    if (run->chain)
+        run->copy = name_at(run, "parent", scratch_path(run->dir, name));
+    names_check(run);
 }
 
 /* ---- States ---- */
@@ -193,38 +160,54 @@ static void verify(struct run *run, struct rig *rig, struct storage *state, uint
     storage_free(state);
 }
 
-static void explore(struct run *run, struct rig *rig, struct storage *recorded, uint64_t time, const char *which)
+/* What a cut leaves of a recorded storage; way 0: nothing of what was not durable, 1: all. */
+static struct storage *state_after(struct run *run, const struct storage_cut *cut, unsigned way)
 {
     struct rng *rng = &run->rig.rng;
-    struct storage_cut cut;
-    uint8_t *keep;
+    uint8_t *keep = malloc(cut->count + 1);
+    struct storage_choice choice = {
+        .keep = keep, .seed = rng_next(rng), .tear = run->config.sector_size, .junk = rng_below(rng, 3) == 0};
+    struct storage *state;
+
+    for (size_t i = 0; i < cut->count; i++)
+        keep[i] = way == 0 ? KEEP_NONE : way == 1 ? KEEP_ALL : (uint8_t)rng_below(rng, KEEP_TORN + 1);
+    state = storage_after_cut(cut, &choice);
+    free(keep);
+    return state;
+}
+
+static void explore(struct run *run, struct rig *rig, struct storage *recorded, uint64_t time, const char *which)
+{
+    bool copied = run->chain && rig == &run->after;
+    struct storage_cut cut, parent;
 
     storage_cut_at(recorded, time, &cut);
-    keep = malloc(cut.count + 1);
+    if (copied)
+        storage_cut_at(run->copy.storage, time, &parent);
     run->counts.cuts++;
     for (unsigned n = 0; n < STATES_PER_CUT && (cut.count || n == 0); n++) {
-        struct storage_choice choice = {.keep = keep, .seed = rng_next(rng), .tear = run->config.sector_size,
-                                        .junk = rng_below(rng, 3) == 0};
-
-        for (size_t i = 0; i < cut.count; i++)
-            keep[i] = n == 0 ? KEEP_NONE : n == 1 ? KEEP_ALL : (uint8_t)rng_below(rng, KEEP_TORN + 1);
-        snprintf(rig->where, sizeof(rig->where), "seed %llu %s %u: %s cut at %llu of %llu, %llu, %llu, way %u",
-                 (unsigned long long)run->rig.seed, rig->config->format, rig->config->block_size, which,
-                 (unsigned long long)time, (unsigned long long)appeared, (unsigned long long)removing,
-                 (unsigned long long)removed, n);
-        verify(run, rig, storage_after_cut(&cut, &choice), time);
+        snprintf(rig->where, sizeof(rig->where), "seed %llu %s %u%s: %s cut at %llu of %llu, %llu, %llu, way %u",
+                 (unsigned long long)run->rig.seed, rig->config->format, rig->config->block_size,
+                 run->chain ? " chain" : "", which, (unsigned long long)time, (unsigned long long)run->target.given,
+                 (unsigned long long)run->source.removing, (unsigned long long)run->source.removed, n);
+        if (copied)
+            rig->parent = state_after(run, &parent, n);
+        verify(run, rig, state_after(run, &cut, n), time);
+        if (copied)
+            storage_free(rig->parent);
     }
-    free(keep);
     storage_cut_free(&cut);
+    if (copied)
+        storage_cut_free(&parent);
 }
 
 /* What has to have everything at this moment. */
 static void cut(struct run *run, uint64_t time)
 {
-    if (time <= removed)
+    if (time <= run->source.removed)
         explore(run, &run->rig, run->rig.storage, time, "source");
-    if (time >= removing)
-        explore(run, &run->after, run->target, time, "target");
+    if (time >= run->source.removing)
+        explore(run, &run->after, run->target.storage, time, "target");
 }
 
 static void times_of(struct run *run, struct storage *storage)
@@ -249,11 +232,11 @@ static int earlier(const void *a, const void *b)
 /* In their order: a storage's cuts never go back. */
 static void cut_all(struct run *run)
 {
-    const uint64_t more[] = {appeared, removing, removed, storage_clock()};
+    const uint64_t more[] = {run->target.given, run->source.removing, run->source.removed, storage_clock()};
 
     run->times = 0;
     times_of(run, run->rig.storage);
-    times_of(run, run->target);
+    times_of(run, run->target.storage);
     for (size_t i = 0; i < sizeof(more) / sizeof(*more); i++)
         run->time[run->times++] = more[i];
     qsort(run->time, run->times, sizeof(*run->time), earlier);
@@ -271,24 +254,28 @@ static void round_of(struct run *run, const struct rig_config *config, uint64_t 
     rig->chaos = false; /* the move has rings of its own */
     storage_record(rig->storage);
     run->config = *config;
-    if (config->type != DISK_DIFFERENCING && config->sector_size == 512 && rng_below(&rig->rng, 2)) {
+    run->chain = config->type == DISK_DIFFERENCING && rng_below(&rig->rng, 2);
+    if (config->type != DISK_DIFFERENCING && config->sector_size == 512 && rng_below(&rig->rng, 2))
         run->config.format = config->format[3] ? "vhd" : "vhdx"; /* into the other format */
-        run->config.block_size = 1 << 20;
-    }
-    run->after = (struct rig){.config = &run->config, .format = chain_format_named(run->config.format, &silent),
-                              .parent = rig->parent, .guest = rig->guest, .ring = rig->ring, .rng = rig->rng};
     live(run);
+    run->after = (struct rig){.config = &run->config,
+                              .format = chain_format_named(run->config.format, &silent),
+                              .parent = run->chain ? run->copy.storage : rig->parent,
+                              .guest = rig->guest,
+                              .ring = rig->ring,
+                              .rng = rig->rng};
     rig_ready(rig);
     rig_ready(&run->after);
     cut_all(run);
-    rig_check(&run->after, run->target);
+    rig_check(&run->after, run->target.storage);
     if (!guest_holds(rig->guest, run->after.values[0], why))
         test_fail("%s: %s", run->after.where, why);
-    storage_free(run->target);
     for (int i = 0; i < 2; i++)
         free(run->after.values[i]);
+    names_clear();
     rig_close(rig);
     run->counts.moves++;
+    run->counts.chains += run->chain;
 }
 
 static void worker(unsigned number, unsigned of, uint64_t *counts)
@@ -296,9 +283,10 @@ static void worker(unsigned number, unsigned of, uint64_t *counts)
     uint64_t seed = test_number("CRASH_SEED", 1), rounds = test_number("MOVE_ROUNDS", 20);
     static struct run run;
 
+    current = &run;
+    names_made = made;
     scratch_make(run.dir, true);
-    snprintf(source_path, sizeof(source_path), "%s", scratch_path(run.dir, "source"));
-    snprintf(target_path, sizeof(target_path), "%s", scratch_path(run.dir, "target"));
+    test_ok(mkdir(scratch_path(run.dir, "else"), 0700));
     for (uint64_t round = number; round < rounds; round += of)
         round_of(&run, &rig_configs[round % rig_config_count], seed + round);
     memcpy(counts, &run.counts, sizeof(run.counts));
@@ -309,9 +297,10 @@ int main(void)
     struct counts c = {0};
     bool failed = !processes_run("CRASH_PROCESSES", worker, (uint64_t *)&c, sizeof(c) / sizeof(uint64_t));
 
-    printf("%llu moves, %llu bytes written to both, %llu states of %llu cuts, seeds from %llu: %s\n",
-           (unsigned long long)c.moves, (unsigned long long)c.mirrored, (unsigned long long)c.states,
-           (unsigned long long)c.cuts, (unsigned long long)test_number("CRASH_SEED", 1),
+    printf("%llu moves, %llu of them with a parent, %llu bytes written to both, %llu states of %llu cuts, seeds from "
+           "%llu: %s\n",
+           (unsigned long long)c.moves, (unsigned long long)c.chains, (unsigned long long)c.mirrored,
+           (unsigned long long)c.states, (unsigned long long)c.cuts, (unsigned long long)test_number("CRASH_SEED", 1),
            failed ? "with LOSSES" : "0 losses");
     return failed;
 }
