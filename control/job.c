@@ -129,11 +129,16 @@ int job_new(struct control_server *server, uint64_t client, json_t *request, str
 
 json_t *job_run(struct job *job)
 {
+    const struct control_holder *holder = server_holder(job->server);
+    struct vdisk_port *port = server_port(job->server);
+    uint64_t size = vdisk_port_size(port);
     json_t *result = NULL;
     int err = __atomic_load_n(&job->cancel, __ATOMIC_RELAXED) ? -ECANCELED : job->operation->run(job, &result);
 
     if (!job->operation->instant)
         server_follow(job->server);
+    if (holder->resized && vdisk_port_size(port) != size && !job->operation->instant)
+        holder->resized(holder->arg);
     if (err == 0)
         return json_pack("{s:o*, s:o}", "id", job_id(job->id), "result", result ? result : json_object());
     json_decref(result);

@@ -53,7 +53,7 @@ int job_error(struct job *job, int error, const char *format, ...) __attribute__
 /* server.c */
 struct vdisk_port *server_port(struct control_server *server);
 struct control_log *server_log(struct control_server *server);
-const char *server_program(const struct control_server *server);
+const struct control_holder *server_holder(const struct control_server *server);
 
 /* The disk may be another file's now: the socket gets that one's name. On the working thread. */
 void server_follow(struct control_server *server);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What may be asked of a holder: one function and one line of the table each (docs/control.md tells the members). */
 #include <errno.h>
+#include <libgen.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,11 +22,35 @@ static int run_info(struct job *job, json_t **result)
     return 0;
 }
 
+/* Whether the path, or where it is to be, is in a directory that the holder may use. */
+static bool path_allowed(const char *path, const char *const *directory)
+{
+    char *copy = strdup(path), *real = realpath(path, NULL);
+    bool allowed = !directory;
+
+    if (!real && copy)
+        real = realpath(dirname(copy), NULL);
+    for (; real && !allowed && *directory; directory++) {
+        size_t length = strcmp(*directory, "/") == 0 ? 0 : strlen(*directory);
+
+        allowed = strncmp(real, *directory, length) == 0 && (real[length] == '\0' || real[length] == '/');
+    }
+    free(real);
+    free(copy);
+    return allowed;
+}
+
 /* The holder stands in another directory than who asks. */
 static int path_check(struct job *job, const char *name, const char *path)
 {
-    return path[0] == '/' ? 0 : job_error(job, -EINVAL, "%s: %s: %s has to be a path from the root",
-                                          job->operation->name, path, name);
+    const struct control_holder *holder = server_holder(job->server);
+
+    if (path[0] != '/')
+        return job_error(job, -EINVAL, "%s: %s: %s has to be a path from the root", job->operation->name, path, name);
+    if (path_allowed(path, holder->allowed))
+        return 0;
+    return job_error(job, -EACCES, "%s: %s: %s uses the directories of its disks only, and those that its --allow names",
+                     job->operation->name, path, holder->program);
 }
 
 /* The disk as it is now. pause: how long requests had to wait at most. */
@@ -195,7 +221,7 @@ static int run_stats(struct job *job, json_t **result)
     all = json_object();
     for (unsigned i = 0; i < sizeof(ops) / sizeof(*ops); i++)
         json_object_set_new(all, ops[i], stats_op(&stats.op[i]));
-    *result = json_pack("{s:s, s:i, s:I, s:o, s:o}", "program", server_program(server), "pid", (int)getpid(), "size",
+    *result = json_pack("{s:s, s:i, s:I, s:o, s:o}", "program", server_holder(server)->program, "pid", (int)getpid(), "size",
                         (json_int_t)vdisk_port_size(server_port(server)), "working-on",
                         queue_status(server_queue(server)), "operations", all);
     return 0;

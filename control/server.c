@@ -30,7 +30,7 @@ struct client {
 
 struct control_server {
     struct vdisk_port *port;
-    const char *program;
+    const struct control_holder *holder;
     struct control_log *log;
     struct queue *queue;
     pthread_t thread;
@@ -53,9 +53,9 @@ struct control_log *server_log(struct control_server *server)
     return server->log;
 }
 
-const char *server_program(const struct control_server *server)
+const struct control_holder *server_holder(const struct control_server *server)
 {
-    return server->program;
+    return server->holder;
 }
 
 struct queue *server_queue(struct control_server *server)
@@ -294,6 +294,7 @@ static void *talk(void *arg)
         if (what[1].revents)
             client_accept(server);
     }
+    unlinkat(server->directory, server->name, 0); /* here: who closes the server may not be allowed to any more */
     return NULL;
 }
 
@@ -366,7 +367,7 @@ static void log_attach(struct control_log *log, struct control_server *server)
     pthread_mutex_unlock(&log->lock);
 }
 
-int control_server_open(struct vdisk_port *port, const char *program, struct control_log *log,
+int control_server_open(struct vdisk_port *port, const struct control_holder *holder, struct control_log *log,
                         struct control_server **out)
 {
     struct control_server *server = calloc(1, sizeof(*server));
@@ -375,7 +376,7 @@ int control_server_open(struct vdisk_port *port, const char *program, struct con
     if (!server)
         return -ENOMEM;
     server->port = port;
-    server->program = program;
+    server->holder = holder;
     server->log = log;
     server->directory = server->listener = -1;
     for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
@@ -409,7 +410,6 @@ void control_server_close(struct control_server *server)
         return;
     log_attach(server->log, NULL);
     queue_stop(server->queue); /* what is being done ends; its reply goes out below */
-    unlinkat(server->directory, server->name, 0);
     atomic_store(&server->stop, true);
     wake(server);
     pthread_join(server->thread, NULL);

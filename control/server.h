@@ -27,9 +27,18 @@ struct control_log {
 
 struct vdisk_log control_log(struct control_log *log);
 
-/* Listens until closed. program says who holds the disk: "vdisk mount". The port and the log outlive the server. Where no
- * socket can be made it is said as a warning, and the error returned: a holder works without one too. */
-int control_server_open(struct vdisk_port *port, const char *program, struct control_log *log,
+/* Who holds the disk. resized is called on the thread that works. */
+struct control_holder {
+    const char *program;        /* "vdisk mount" */
+    const char *const *allowed; /* real paths of the directories in and beneath which requests may name files,
+                                 * NULL-terminated; NULL: anywhere */
+    void (*resized)(void *arg); /* the disk has another size now; may be NULL */
+    void *arg;
+};
+
+/* Listens until closed. The port, the holder and the log outlive the server. Where no socket can be made it is said as a
+ * warning, and the error returned: a holder works without one too. */
+int control_server_open(struct vdisk_port *port, const struct control_holder *holder, struct control_log *log,
                         struct control_server **server);
 
 /* Cancels what is being done, waits for its end, and lets go of the disk. NULL is allowed. */

@@ -357,6 +357,7 @@ static void report(const struct export *export, int err)
 
 static int run(int ready)
 {
+    static const struct control_holder holder = {.program = "vdisk mount"};
     static struct export export;
     struct control_server *control = NULL;
     sigset_t set;
@@ -383,7 +384,7 @@ static int run(int ready)
     err = session_open(&export);
     if (err == 0) {
         if (!given.overlay) /* which is not the image's disk */
-            control_server_open(export.port, "vdisk mount", &control_words, &control); /* or it is served without */
+            control_server_open(export.port, &holder, &control_words, &control); /* or it is served without */
         err = serve(&export, signals, ready);
         control_server_close(control);
         fuse_session_destroy(export.session);

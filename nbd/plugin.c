@@ -407,7 +407,9 @@ static int vdisk_plugin_get_ready(void)
 /* In the process that serves: threads do not live through the fork. Without a control socket it serves too. */
 static int vdisk_plugin_after_fork(void)
 {
-    control_server_open(port, "vdisk serve", &control_words, &control);
+    static const struct control_holder holder = {.program = "vdisk serve"};
+
+    control_server_open(port, &holder, &control_words, &control);
     return 0;
 }
 

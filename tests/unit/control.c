@@ -28,6 +28,15 @@ static struct control_log words;
 static struct vdisk_port *port;
 static struct control_server *server;
 static char image[TEST_PATH];
+static unsigned resizes;
+
+static void resized(void *arg)
+{
+    (void)arg;
+    resizes++;
+}
+
+static struct control_holder holder = {.program = "a test", .resized = resized};
 
 static int hold(void **state)
 {
@@ -44,7 +53,7 @@ static int hold(void **state)
     test_ok(vdisk_create(image, &options, &disk));
     test_ok(vdisk_commit(disk));
     test_ok(vdisk_port_open(image, &how, &port));
-    test_ok(control_server_open(port, "a test", &words, &server));
+    test_ok(control_server_open(port, &holder, &words, &server));
     return 0;
 }
 
@@ -114,6 +123,74 @@ static void refuses(void **state)
     test_equal(control_call(control, json_pack("{s:s}", "do", "format"), NULL, &log_, &result), -EOPNOTSUPP);
     test_true(strstr(messages.first, "no operation 'format'"));
     control_close(control);
+}
+
+/* ---- What a holder says of itself ---- */
+
+static int resize(struct control *control, uint64_t size)
+{
+    json_t *result = NULL;
+    int err = control_call(control, json_pack("{s:s, s:I}", "do", "resize", "size", (json_int_t)size), NULL, &log_, &result);
+
+    json_decref(result);
+    return err;
+}
+
+static void told_of_sizes(void **state)
+{
+    struct control *control;
+
+    (void)state;
+    resizes = 0;
+    test_ok(control_open(image, &control));
+    test_ok(resize(control, 20 * MIB));
+    test_equal(resizes, 1);
+    test_ok(resize(control, 20 * MIB));
+    test_equal(resize(control, 10 * MIB), -EINVAL);
+    test_equal(resizes, 1);
+    control_close(control);
+}
+
+static int snapshot(struct control *control, const char *child)
+{
+    json_t *result = NULL;
+    int err = control_call(control, json_pack("{s:s, s:s}", "do", "snapshot", "child", child), NULL, &log_, &result);
+
+    json_decref(result);
+    return err;
+}
+
+static void directories(void **state)
+{
+    const char *const inside[] = {"/absent", realpath(dir, NULL), NULL}, *const anywhere[] = {"/", NULL};
+    struct control *control;
+    char path[TEST_PATH + 64];
+
+    (void)state;
+    test_ok(control_open(image, &control));
+    holder.allowed = inside;
+    snprintf(path, sizeof(path), "%s/../child.vhdx", inside[1]);
+    test_equal(snapshot(control, path), -EACCES);
+    test_true(strstr(messages.first, "--allow"));
+    test_equal(snapshot(control, "/child.vhdx"), -EACCES);
+    snprintf(path, sizeof(path), "%sx/child.vhdx", inside[1]); /* begins like one that is allowed */
+    *strrchr(path, '/') = '\0';
+    test_ok(mkdir(path, 0700));
+    strcat(path, "/child.vhdx");
+    test_equal(snapshot(control, path), -EACCES);
+    *strrchr(path, '/') = '\0';
+    test_ok(rmdir(path));
+    snprintf(path, sizeof(path), "%s/child.vhdx", inside[1]);
+    test_ok(snapshot(control, path));
+    control_close(control);
+    test_ok(control_open(path, &control)); /* the top is the child now */
+    holder.allowed = anywhere;
+    snprintf(path, sizeof(path), "%s/grandchild.vhdx", inside[1]);
+    test_ok(snapshot(control, path));
+    holder.allowed = NULL;
+    control_close(control);
+    snprintf(image, sizeof(image), "%s", path);
+    free((char *)inside[1]);
 }
 
 /* ---- Nobody else's ---- */
@@ -298,6 +375,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(answers, hold, release),
         cmocka_unit_test_setup_teardown(refuses, hold, release),
+        cmocka_unit_test_setup_teardown(told_of_sizes, hold, release),
+        cmocka_unit_test_setup_teardown(directories, hold, release),
         cmocka_unit_test_setup_teardown(owner_only, hold, release),
         cmocka_unit_test_setup_teardown(dead_sockets, hold, release),
         cmocka_unit_test_setup_teardown(nonsense, hold, release),
