@@ -49,14 +49,14 @@ PACKAGES := liburing jansson libcrypto libisal uuid fdisk ext2fs
 PKG      := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 ALL_CFLAGS = -std=gnu11 -pthread -fPIC -fno-semantic-interposition -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) \
              $(PKG) $(SANITIZE) $(CFLAGS) $(EXTRA)
-ALL_LDFLAGS = -pthread -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
+ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
 
-LIB_LIBS  := $(shell pkg-config --libs liburing libisal uuid 2>/dev/null) -laio
-CLI_LIBS  := $(shell pkg-config --libs jansson fdisk ext2fs 2>/dev/null)
+LIB_LIBS  := $(shell pkg-config --libs liburing libisal uuid libcrypto 2>/dev/null) -laio
+CLI_LIBS  := $(shell pkg-config --libs jansson libcrypto fdisk ext2fs 2>/dev/null)
 FUSE_LIBS := $(shell pkg-config --libs fuse3 blkid 2>/dev/null && pkg-config --libs jansson)
 NBD_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)
 VMM_LIBS  := -lslirp -lseccomp
-TEST_LIBS := $(LIB_LIBS) $(VMM_LIBS) $(shell pkg-config --libs cmocka jansson 2>/dev/null)
+TEST_LIBS := $(LIB_LIBS) $(VMM_LIBS) $(shell pkg-config --libs cmocka jansson libcrypto 2>/dev/null)
 
 # ---- Sources ----
 
@@ -80,6 +80,8 @@ VMM_OBJ  := $(VMM_SRC:%.c=$(BUILD)/%.o)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
 AID_OBJ  := $(TEST_AID:%.c=$(BUILD)/%.o)
 MAN      := $(wildcard man/*.1)
+# Small guests of our own for tests of the monitor, by the boot protocol of Linux.
+GUESTS   := $(patsubst tests/vm/guests/%.S,$(BUILD)/vm-guests/%,$(filter-out %/header.S,$(wildcard tests/vm/guests/*.S)))
 
 # Fuzz targets have a variant of their own: VARIANT=fuzz, by clang.
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/targets/*.c))
@@ -159,7 +161,15 @@ $(BUILD)/vmm/dsdt.hex: vmm/dsdt.asl
 	@mkdir -p $(@D)
 	$(Q)iasl -ve -vs -tc -p $(BUILD)/vmm/dsdt $< >$(BUILD)/vmm/dsdt.log || { cat $(BUILD)/vmm/dsdt.log >&2; exit 1; }
 
-tests: $(TEST_BIN)
+tests: $(TEST_BIN) $(GUESTS)
+
+# NAME.S begins with the header; NAME.c, if there is one, follows it. What they may use: what KVM emulates.
+GUEST_FLAGS := -ffreestanding -nostdlib -static -fno-pic -fno-stack-protector -fcf-protection=none -mno-red-zone \
+               -mgeneral-regs-only -O1 -Wall -Wextra -Itests/vm/guests -Wl,-N,-Ttext=0xfffc00,--oformat=binary,-e,0,--build-id=none
+$(BUILD)/vm-guests/%: tests/vm/guests/%.S tests/vm/guests/header.S $(wildcard tests/vm/guests/*.c)
+	$(call say,GUEST)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(GUEST_FLAGS) -no-pie -o $@ $< $(wildcard $(<:.S=.c))
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(AID_OBJ) $(CONTROL_OBJ) $(STATIC) $(VMM)
 	$(call say,LINK)

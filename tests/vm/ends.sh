@@ -1,13 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # Every way in which a machine ends or starts again, each with what is said of it and the exit status.
-. "$(dirname "$0")/../lib.sh"
-[ -x "$BUILD/hv" ] || skip "hv is not in this build"
-[ -w /dev/kvm ] || skip "no /dev/kvm"
-need as ld script
-as -o guest.o "$SRC/tests/vm/guests/first.S"
-ld -Ttext=0 --oformat binary -e 0 -o guest guest.o 2>ld.log || fail "$(cat ld.log)"
-machine=("$BUILD/hv" run --kernel guest --memory 64M --nic none --name m)
+. "$(dirname "$0")/../machine.sh"
+need script
+machine=("$BUILD/hv" run --kernel "$guests/first" --memory 64M --nic none --name m)
 
 # ends STATUS LETTER HELLOS MESSAGE [OPTION...]: and says nothing where there is no message.
 ends() {
@@ -30,22 +26,6 @@ grep -q 'm: processor 0: triple fault: the machine starts again' err || fail "a 
 ends 4 t 1 'processor 0: triple fault$' --no-reboot
 ends 3 p 1 'the guest has panicked$'
 
-# until_said FILE TEXT: the guest has said it.
-until_said() {
-    local tries
-    for ((tries = 0; tries < 400; tries++)); do
-        grep -qs -- "$2" "$1" && return
-        sleep 0.05
-    done
-    fail "not said in 20 s: $2: $(cat "$1" err)"
-}
-
-# ended STATUS: what was started in the background.
-ended() {
-    local got=0
-    wait $pid || got=$?
-    same "$got" "$1" "the status"
-}
 start() {
     rm -f serial
     "${machine[@]}" --append "$1" --serial file=serial >out 2>err </dev/null &

@@ -1,16 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A guest of our own, directly on /dev/kvm: says hello, switches off, looks where nobody is.
-. "$(dirname "$0")/../lib.sh"
-[ -x "$BUILD/hv" ] || skip "hv is not in this build"
-[ -w /dev/kvm ] || skip "no /dev/kvm"
-need as ld
-as -o guest.o "$SRC/tests/vm/guests/first.S"
-ld -Ttext=0 --oformat binary -e 0 -o guest guest.o 2>ld.log || fail "$(cat ld.log)"
+. "$(dirname "$0")/../machine.sh"
 
 # guest STATUS LETTER [OPTION...]
 guest() {
-    status "$1" timeout 20 "$BUILD/hv" run --kernel guest --append "$2" --memory 64M "${@:3}"
+    status "$1" timeout 20 "$BUILD/hv" run --kernel "$guests/first" --append "$2" --memory 64M "${@:3}"
 }
 hellos() {
     same "$(grep -c 'hello from the guest' out || true)" "$1" "how often it said hello"
@@ -28,13 +23,9 @@ grep -q 'forward=tcp:1' err || fail "a bad forward: $(cat err)"
 # An overlay has no name, whatever becomes of the machine.
 mkdir overlay
 "$VDISK" create base.vhdx --size 16M
-TMPDIR=$PWD/overlay "$BUILD/hv" run --kernel guest --append s --memory 64M --nic none --disk base.vhdx,overlay >running </dev/null &
+TMPDIR=$PWD/overlay "$BUILD/hv" run --kernel "$guests/first" --append s --memory 64M --nic none --disk base.vhdx,overlay >running </dev/null &
 machine=$!
-for _ in $(seq 200); do
-    [ -s running ] && break
-    sleep 0.1
-done
-grep -q 'hello from the guest' running || fail "the guest does not run"
+until_said running 'hello from the guest'
 same "$(ls -A overlay)" "" "what is in the overlay's directory"
 kill -9 $machine
 wait $machine || true
