@@ -146,23 +146,27 @@ static int overlay_open(struct cli *cli, const char *path, struct machine_disk *
     return err;
 }
 
-static int disk_open(struct cli *cli, const char *path, struct machine_disk *disk, const struct disk_words *words)
+static int disk_open(struct cli *cli, const char *path, struct machine_disk *disk, const struct disk_words *words,
+                     struct hv_hold *hold)
 {
     struct vdisk_open_options open;
     int err;
 
     if (words->overlay && disk->readonly)
         return bad(cli, "disk", path, "an overlay is written, and readonly is not");
+    hold->nameless = words->overlay;
     if (words->overlay)
         return overlay_open(cli, path, disk);
     cli_open_options(cli, (disk->readonly ? 0 : VDISK_OPEN_WRITE) | (words->direct ? VDISK_OPEN_DIRECT : 0), &open);
+    hold->words = (struct control_log)CONTROL_LOG_INIT(cli->log);
+    open.log = control_log(&hold->words);
     err = vdisk_port_open(path, &open, &disk->port);
     if (err < 0)
         cli_error(cli, path, err);
     return err;
 }
 
-int hv_disk_open(struct cli *cli, const char *text, bool plain, struct machine_disk *disk)
+int hv_disk_open(struct cli *cli, const char *text, bool plain, struct machine_disk *disk, struct hv_hold *hold)
 {
     struct disk_words given = {0};
     char *words[HV_WORDS_MAX];
@@ -170,7 +174,7 @@ int hv_disk_open(struct cli *cli, const char *text, bool plain, struct machine_d
 
     *disk = (struct machine_disk){0};
     if (plain)
-        return disk_open(cli, text, disk, &given);
+        return disk_open(cli, text, disk, &given, hold);
     count = hv_words(cli, text, words);
     if (count < 0)
         return count;
@@ -179,7 +183,7 @@ int hv_disk_open(struct cli *cli, const char *text, bool plain, struct machine_d
     if (err == 0 && words[0][0] == '\0')
         err = bad(cli, "disk", text, "a file name is empty");
     if (err == 0)
-        err = disk_open(cli, words[0], disk, &given);
+        err = disk_open(cli, words[0], disk, &given, hold);
     hv_words_free(words, count);
     return err;
 }

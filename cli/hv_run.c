@@ -17,7 +17,7 @@
 
 static struct {
     uint64_t memory, cpus;
-    struct cli_list disks, nics;
+    struct cli_list disks, nics, allow;
     const char *kernel, *initrd, *append, *firmware, *boot, *serial, *name;
     bool no_reboot, dry_run;
 } given = {.memory = UINT64_C(1) << 30, .cpus = 1, .serial = "stdio"};
@@ -32,6 +32,9 @@ static const struct cli_option options[] = {
     {"nic", CLI_LIST, "user[,...]", &given.nics,
      "or tap=NAME, or none; user without it; may be repeated. forward=tcp:8080:80;\n"
      "mac=ADDRESS; queues=N"},
+    {"allow", CLI_LIST, "DIR", &given.allow,
+     "vdisk move and snapshot may use it while the machine runs, besides the\n"
+     "directories of the disks; may be repeated"},
     {"kernel", CLI_TEXT, "FILE", &given.kernel, "boot this Linux kernel, without firmware"},
     {"initrd", CLI_TEXT, "FILE", &given.initrd, "its initial file system"},
     {"append", CLI_TEXT, "TEXT", &given.append, "its command line"},
@@ -57,18 +60,20 @@ static int numbers_check(struct cli *cli)
     return 0;
 }
 
-static int disks_open(struct cli *cli, const char *first, struct machine_options *machine)
+static int disks_open(struct cli *cli, const char *first, struct hv *hv)
 {
+    struct machine_options *machine = &hv->machine;
     int err = 0;
 
     if (first) {
-        err = hv_disk_open(cli, first, true, &machine->disk[0]);
+        err = hv_disk_open(cli, first, true, &machine->disk[0], &hv->hold[0]);
         machine->disk_count = err == 0;
     }
     for (unsigned i = 0; i < given.disks.count && err == 0; i++) {
         if (machine->disk_count == MACHINE_DISKS_MAX)
             return cli_say(cli, VDISK_ERROR, "--disk: at most %u", MACHINE_DISKS_MAX), -EINVAL;
-        err = hv_disk_open(cli, given.disks.item[i], false, &machine->disk[machine->disk_count]);
+        err = hv_disk_open(cli, given.disks.item[i], false, &machine->disk[machine->disk_count],
+                           &hv->hold[machine->disk_count]);
         machine->disk_count += err == 0;
     }
     return err;
@@ -121,8 +126,9 @@ static void name_make(const struct machine_options *machine, char name[64])
         strcpy(name, "machine");
 }
 
-static int describe(struct cli *cli, const char *first, struct machine_options *machine, char name[64])
+static int describe(struct cli *cli, const char *first, struct hv *hv)
 {
+    struct machine_options *machine = &hv->machine;
     int err = numbers_check(cli);
 
     *machine = (struct machine_options){.memory = given.memory,
@@ -139,16 +145,19 @@ static int describe(struct cli *cli, const char *first, struct machine_options *
     if (err == 0)
         err = nics_parse(cli, machine);
     if (err == 0)
-        err = disks_open(cli, first, machine);
+        err = disks_open(cli, first, hv);
     if (err == 0)
         err = serial_open(cli, machine);
-    name_make(machine, name);
-    machine->name = given.name ? given.name : name;
+    name_make(machine, hv->name);
+    machine->name = given.name ? given.name : hv->name;
     return err;
 }
 
-static void release(struct cli *cli, struct machine_options *machine)
+static void release(struct cli *cli, struct hv *hv)
 {
+    struct machine_options *machine = &hv->machine;
+
+    hv_paths_free(hv);
     for (unsigned i = 0; i < machine->disk_count; i++) {
         int err = vdisk_port_close(machine->disk[i].port);
 
@@ -196,17 +205,20 @@ static void terminal_raw(struct cli *cli, struct termios *before)
     cli->raw_terminal = true;
 }
 
-static int run_machine(struct cli *cli, const struct machine_options *options_now)
+static int run_machine(struct cli *cli, struct hv *hv)
 {
+    const struct machine_options *options_now = &hv->machine;
     struct machine *machine;
     struct termios before;
     enum machine_end end;
 
-    if (machine_open(options_now, &machine) < 0)
+    if (hv_paths_make(cli, hv, &given.allow) < 0 || machine_open(options_now, &machine) < 0)
         return EXIT_FAILURE;
     if (options_now->escape)
         terminal_raw(cli, &before);
+    hv_control_open(hv, machine);
     end = machine_run(machine);
+    hv_control_close(hv);
     machine_close(machine);
     if (options_now->escape)
         tcsetattr(STDIN_FILENO, TCSANOW, &before);
@@ -226,16 +238,15 @@ static int run_machine(struct cli *cli, const struct machine_options *options_no
 
 static int run(struct cli *cli, char **operand)
 {
-    static struct machine_options machine;
-    char name[64];
+    static struct hv hv;
     int status = EXIT_FAILURE;
 
-    if (describe(cli, operand[0], &machine, name) == 0) {
+    if (describe(cli, operand[0], &hv) == 0) {
         if (given.dry_run)
-            machine_print(&machine);
-        status = given.dry_run ? EXIT_SUCCESS : run_machine(cli, &machine);
+            machine_print(&hv.machine);
+        status = given.dry_run ? EXIT_SUCCESS : run_machine(cli, &hv);
     }
-    release(cli, &machine);
+    release(cli, &hv);
     if (status == EXIT_SUCCESS && cli->errors > 0)
         status = EXIT_FAILURE;
     return status;

@@ -138,8 +138,11 @@ static void *cpu_main(void *arg)
 {
     struct cpu *cpu = arg;
     struct machine *machine = cpu->machine;
+    char name[16];
 
-    if (park(cpu) && sandbox_cpu() < 0) { /* the first time: the process has its filter */
+    snprintf(name, sizeof(name), "cpu %u", cpu->index);
+    pthread_setname_np(pthread_self(), name);
+    if (park(cpu) && sandbox_thread(SANDBOX_CPU) < 0) { /* the first time: the process has its filter */
         pthread_mutex_lock(&machine->lock);
         crash(cpu, "the filter of system calls", 0);
         pthread_mutex_unlock(&machine->lock);
@@ -169,7 +172,6 @@ static int thread_start(struct cpu *cpu)
 {
     struct sigaction action = {.sa_handler = kicked};
     sigset_t mask, before;
-    char name[16];
     int err;
 
     sigaction(KICK, &action, NULL);
@@ -178,12 +180,8 @@ static int thread_start(struct cpu *cpu)
     pthread_sigmask(SIG_SETMASK, &mask, &before);
     err = -pthread_create(&cpu->thread, NULL, cpu_main, cpu);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (err < 0)
-        return err;
-    snprintf(name, sizeof(name), "cpu %u", cpu->index);
-    pthread_setname_np(cpu->thread, name);
-    cpu->started = true;
-    return 0;
+    cpu->started = err == 0;
+    return err;
 }
 
 static int cpu_open(struct machine *machine, struct cpu *cpu, unsigned index)

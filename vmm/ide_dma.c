@@ -239,7 +239,7 @@ void ide_identify(const struct ide_drive *drive, uint8_t data[IDE_SECTOR])
     put_text(&words[10], 10, drive->serial);
     put_text(&words[23], 4, "1");
     put_text(&words[27], 20, "VDISK Virtual Disk");
-    if (vdisk_physical_sector_size(vdisk_port_disk(drive->disk->port)) > IDE_SECTOR)
+    if (drive->large_sectors)
         words[106] = le16_of(0x6003); /* 8 logical sectors a physical one */
     words[59] = le16_of(drive->multiple ? 0x0100 | drive->multiple : 0);
     words[85] = le16_of(drive->no_cache ? 0x4000 : 0x4020);
@@ -269,6 +269,7 @@ static int drive_open(struct ide *ide, unsigned number, const struct machine_dis
         return -EINVAL;
     drive->disk = disk;
     drive->sectors = vdisk_port_size(disk->port) / IDE_SECTOR;
+    drive->large_sectors = vdisk_physical_sector_size(vdisk_port_disk(disk->port)) > IDE_SECTOR;
     if (disk->serial[0])
         memcpy(drive->serial, disk->serial, sizeof(drive->serial));
     else
@@ -407,6 +408,16 @@ static void close_part(void *owner)
     ide_free(owner);
 }
 
+/* IDE has no way to tell: the next IDENTIFY DEVICE says it. */
+static void resized(void *owner, const struct machine_disk *disk)
+{
+    struct ide *ide = owner;
+
+    for (unsigned i = 0; i < 4; i++)
+        if (ide->channel[i / 2].drive[i % 2].disk == disk)
+            ide->channel[i / 2].drive[i % 2].sectors = vdisk_port_size(disk->port) / IDE_SECTOR;
+}
+
 int ide_open(struct machine *machine)
 {
     const struct machine_options *options = machine->options;
@@ -432,7 +443,7 @@ int ide_open(struct machine *machine)
     err = ide_make(machine, &machine->memory, &machine->loop, disks, &ide);
     if (err < 0)
         return machine_error(machine, err, "IDE: %s", strerror(-err));
-    ide->part = (struct machine_part){.name = "ide", .close = close_part, .owner = ide};
+    ide->part = (struct machine_part){.name = "ide", .close = close_part, .resized = resized, .owner = ide};
     machine_part_add(machine, &ide->part);
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "disk/mutant.h"
 #include "io_queue.h"
 #include "machine.h"
+#include "sandbox.h"
 
 #define SECOND UINT64_C(1000000000)
 #define SAVED (SECOND / 10)
@@ -174,7 +175,9 @@ static void begin(void *owner)
 {
     struct io_queue *queue = owner;
 
-    queue->error = vdisk_ring_open(0, VDISK_BACKEND_AUTO, &queue->ring);
+    queue->error = queue->confined ? sandbox_thread(SANDBOX_IO) : 0;
+    if (queue->error == 0)
+        queue->error = vdisk_ring_open(0, VDISK_BACKEND_AUTO, &queue->ring);
     if (queue->error)
         return;
     queue->completed = (struct loop_source){vdisk_ring_fd(queue->ring), NULL, queue};
@@ -195,7 +198,7 @@ static int thread_open(struct io_queue *queue, const char *name)
 
     if (err < 0)
         return err;
-    err = loop_thread_open(&queue->thread, name, NULL, NULL);
+    err = loop_thread_open(&queue->thread, name);
     if (err < 0)
         goto close_timer;
     loop_call(&queue->thread.loop, begin, queue);
@@ -211,11 +214,13 @@ close_timer:
     return err;
 }
 
-int io_queue_open(struct io_queue *queue, struct virtio_queue *virtio, const char *name, const struct io_queue_ops *ops)
+int io_queue_open(struct io_queue *queue, struct virtio_device *device, unsigned index, const char *name,
+                  const struct io_queue_ops *ops)
 {
     int err;
 
-    *queue = (struct io_queue){.ops = ops, .virtio = virtio, .taken = VIRTIO_QUEUE_SIZE};
+    *queue = (struct io_queue){
+        .ops = ops, .virtio = &device->queue[index], .confined = device->machine, .taken = VIRTIO_QUEUE_SIZE};
     queue->slots = calloc(VIRTIO_QUEUE_SIZE, ops->slot_size);
     if (!queue->slots)
         return -ENOMEM;
@@ -227,7 +232,7 @@ int io_queue_open(struct io_queue *queue, struct virtio_queue *virtio, const cha
     }
     err = thread_open(queue, name);
     if (err == 0) {
-        virtio->loop = &queue->thread.loop;
+        queue->virtio->loop = &queue->thread.loop;
         return 0;
     }
     free(queue->slots);

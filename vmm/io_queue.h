@@ -40,6 +40,7 @@ struct io_queue_ops {
 struct io_queue {
     const struct io_queue_ops *ops;
     struct virtio_queue *virtio;
+    bool confined; /* its thread narrows itself: sandbox.h */
     struct loop_thread thread;
     struct vdisk_ring *ring; /* polled whenever the loop is about to wait */
     int error;               /* of opening it */
@@ -53,7 +54,8 @@ struct io_queue {
 /* How many queues a controller has: as many as were asked for, or one a processor and at most four. */
 unsigned io_queues_wanted(const struct machine *machine, unsigned asked, unsigned most);
 
-int io_queue_open(struct io_queue *queue, struct virtio_queue *virtio, const char *name,
+/* For the device's queue of that number; its thread may do no more than I/O where the device is in a machine. */
+int io_queue_open(struct io_queue *queue, struct virtio_device *device, unsigned index, const char *name,
                   const struct io_queue_ops *ops);
 void io_queue_close(struct io_queue *queue); /* nothing is in flight. One that was not opened is left alone */
 

@@ -2,6 +2,7 @@
 /* The event loop: see loop.h. */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -214,30 +215,26 @@ static void *thread_main(void *arg)
 {
     struct loop_thread *thread = arg;
 
-    if (thread->began)
-        thread->began(thread->owner);
+    pthread_setname_np(pthread_self(), thread->name); /* by itself: that opens no file */
     loop_run(&thread->loop);
     return NULL;
 }
 
 /* Signals are the main thread's: they are blocked in every other one. */
-int loop_thread_open(struct loop_thread *thread, const char *name, void (*began)(void *owner), void *owner)
+int loop_thread_open(struct loop_thread *thread, const char *name)
 {
     sigset_t all, before;
     int err = loop_open(&thread->loop, NULL);
 
     if (err < 0)
         return err;
-    thread->began = began;
-    thread->owner = owner;
+    snprintf(thread->name, sizeof(thread->name), "%s", name);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     err = -pthread_create(&thread->thread, NULL, thread_main, thread);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (err < 0)
         loop_close(&thread->loop);
-    else
-        pthread_setname_np(thread->thread, name);
     return err;
 }
 

@@ -70,11 +70,10 @@ void loop_timer_close(struct loop_source *source);
 struct loop_thread {
     struct loop loop;
     pthread_t thread;
-    void (*began)(void *owner); /* on the thread, before anything else (its seccomp filter); may be NULL */
-    void *owner;
+    char name[16];
 };
 
-int loop_thread_open(struct loop_thread *thread, const char *name, void (*began)(void *owner), void *owner);
+int loop_thread_open(struct loop_thread *thread, const char *name);
 void loop_thread_close(struct loop_thread *thread);
 
 #endif

@@ -89,6 +89,15 @@ void machine_nmi(struct machine *machine)
     cpus_nmi(machine);
 }
 
+void machine_disk_resized(struct machine *machine, unsigned number)
+{
+    pthread_mutex_lock(&machine->lock);
+    for (struct machine_part *part = machine->parts; part; part = part->next)
+        if (part->resized)
+            part->resized(part->owner, &machine->options->disk[number]);
+    pthread_mutex_unlock(&machine->lock);
+}
+
 /* A signal is the power button. */
 static void signalled(struct loop_source *source)
 {
@@ -169,29 +178,22 @@ static int nics_open(struct machine *machine)
     return err == 0 ? virtio_rng_open(machine) : err;
 }
 
-/* Before the machine has threads. */
-static int files_close(struct machine *machine)
+/* Before the machine has threads, each of which narrows itself. */
+static int sandbox_open(struct machine *machine)
 {
-    const struct machine_options *options = machine->options;
-    static const char *const devices[] = {"/dev/kvm", "/dev/net/tun", "/dev/null", NULL};
-    const char *given[] = {options->kernel, options->initrd, options->firmware}, *readable[4] = {NULL};
-    unsigned count = 0;
-    int err;
+    int err = sandbox_files(machine->options->readable, machine->options->writable);
 
-    for (unsigned i = 0; i < 3; i++)
-        if (given[i])
-            readable[count++] = given[i];
-    err = sandbox_files(readable, devices);
-    if (err == -ENOSYS || err == -EOPNOTSUPP) {
+    if (err == -ENOSYS || err == -EOPNOTSUPP)
         machine_say(machine, VDISK_NOTE,
                     "this kernel has no Landlock: files are guarded by the filter of system calls alone");
-        return 0;
-    }
-    return err < 0 ? machine_error(machine, err, "Landlock: %s", strerror(-err)) : 0;
+    else if (err < 0)
+        return machine_error(machine, err, "Landlock: %s", strerror(-err));
+    err = sandbox_process();
+    return err < 0 ? machine_error(machine, err, "the filter of system calls: %s", strerror(-err)) : 0;
 }
 
 static int (*const parts[])(struct machine *machine) = {
-    files_close, loop_part_open,   signals_open, kvm_open,  memory_part_open, buses_open, chipset_open,
+    sandbox_open, loop_part_open,   signals_open, kvm_open,  memory_part_open, buses_open, chipset_open,
     disks_open,  virtio_scsi_open, ide_open,     nics_open, boot_open,        cpus_open,
 };
 
@@ -259,10 +261,10 @@ static int power_on(struct machine *machine)
 
 enum machine_end machine_run(struct machine *machine)
 {
-    int err = sandbox_process();
+    int err = sandbox_thread(SANDBOX_NET);
 
     if (err < 0) {
-        machine_error(machine, err, "the filter of system calls: %s", strerror(-err));
+        machine_error(machine, err, "the main thread's sandbox: %s", strerror(-err));
         return MACHINE_CRASHED;
     }
     do {

@@ -58,6 +58,7 @@ struct machine_options {
     unsigned disk_count;
     struct machine_nic nic[MACHINE_NICS_MAX];
     unsigned nic_count;
+    const char *const *readable, *const *writable; /* what the process may open while it runs: sandbox_files */
     struct vdisk_log log;
 };
 
@@ -77,6 +78,7 @@ struct machine;
 struct machine_part {
     const char *name;
     void (*close)(void *owner); /* NULL: nothing to do */
+    void (*resized)(void *owner, const struct machine_disk *disk); /* under the lock; NULL: it has no disk */
     void *owner;
     void *state; /* one plain struct, no pointers */
     size_t state_size;
@@ -112,6 +114,9 @@ struct machine {
 int machine_open(const struct machine_options *options, struct machine **machine);
 enum machine_end machine_run(struct machine *machine);
 void machine_close(struct machine *machine);
+
+/* The disk of this number has another size now: the guest is told. Not by a thread of the machine. */
+void machine_disk_resized(struct machine *machine, unsigned number);
 
 /* Says "<name>: <text>"; any thread. machine_error returns error. */
 void machine_say(struct machine *machine, enum vdisk_level level, const char *format, ...)

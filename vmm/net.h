@@ -68,6 +68,7 @@ struct net_pair {
     unsigned index;
     struct loop_thread thread;
     bool started;
+    int error; /* of its beginning */
     struct loop_hook again;
     bool more; /* the send queue was left with something in it, so that others have their turn */
     struct iovec send_iov[VIRTIO_QUEUE_SIZE], first_iov[VIRTIO_QUEUE_SIZE], iov[VIRTIO_QUEUE_SIZE];

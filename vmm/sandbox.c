@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -29,36 +30,44 @@
 
 /* ---- Landlock ---- */
 
-#define READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define ALL ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1) /* of its first version */
+#define READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define WRITE                                                                                                          \
+    (READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |             \
+     LANDLOCK_ACCESS_FS_MAKE_SOCK)
+#define OF_A_FILE (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE)
 
-static int allow(int rules, const char *const *paths, uint64_t access)
+static int rule_add(int rules, const char *path, uint64_t access)
 {
-    for (; *paths; paths++) {
-        struct landlock_path_beneath_attr rule = {.allowed_access = access};
-        int err = 0;
+    struct landlock_path_beneath_attr rule = {.allowed_access = access, .parent_fd = open(path, O_PATH | O_CLOEXEC)};
+    struct stat st;
+    int err = 0;
 
-        rule.parent_fd = open(*paths, O_PATH | O_CLOEXEC);
-        if (rule.parent_fd < 0)
-            continue;
-        if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
-            err = -errno;
-        if (err == -EINVAL) { /* a file has no directory's rights */
-            rule.allowed_access &= ~(uint64_t)LANDLOCK_ACCESS_FS_READ_DIR;
-            err = syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0 ? -errno : 0;
-        }
-        close(rule.parent_fd);
-        if (err < 0)
-            return err;
-    }
-    return 0;
+    if (rule.parent_fd < 0)
+        return 0;
+    if (fstat(rule.parent_fd, &st) == 0 && !S_ISDIR(st.st_mode))
+        rule.allowed_access &= OF_A_FILE;
+    if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
+        err = -errno;
+    close(rule.parent_fd);
+    return err;
 }
 
-int sandbox_files(const char *const *readable, const char *const *devices)
+static int rules_add(int rules, const char *const *paths, uint64_t access)
+{
+    int err = 0;
+
+    while (paths && *paths && err == 0)
+        err = rule_add(rules, *paths++, access);
+    return err;
+}
+
+int sandbox_files(const char *const *readable, const char *const *writable)
 {
     static const char *const always[] = {
         "/usr", "/lib", "/lib64", "/dev/urandom", "/etc/resolv.conf", "/run/systemd/resolve", "/sys/devices/system/cpu",
         NULL};
+    static const char *const devices[] = {"/dev/kvm", "/dev/net/tun", "/dev/null", NULL};
     struct landlock_ruleset_attr attributes = {.handled_access_fs = ALL};
     int rules, err;
 
@@ -67,11 +76,13 @@ int sandbox_files(const char *const *readable, const char *const *devices)
     rules = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0);
     if (rules < 0)
         return -errno;
-    err = allow(rules, always, READ);
+    err = rules_add(rules, always, READ);
     if (err == 0)
-        err = allow(rules, readable, READ);
+        err = rules_add(rules, readable, READ);
     if (err == 0)
-        err = allow(rules, devices, LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE);
+        err = rules_add(rules, devices, OF_A_FILE);
+    if (err == 0)
+        err = rules_add(rules, writable, WRITE);
     if (err == 0 && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_landlock_restrict_self, rules, 0) < 0))
         err = -errno;
     close(rules);
@@ -80,46 +91,42 @@ int sandbox_files(const char *const *readable, const char *const *devices)
 
 /* ---- seccomp ---- */
 
-/* Of every thread: memory, time, waiting, and descriptors that are open. */
-static const char common[] =
-    "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek fstat newfstatat statx fsync "
-    "fdatasync sync_file_range fallocate ftruncate copy_file_range fadvise64 ioctl fcntl flock close dup futex "
-    "epoll_wait epoll_pwait epoll_pwait2 epoll_ctl poll ppoll eventfd2 timerfd_settime timerfd_gettime "
-    "io_uring_enter io_submit io_getevents io_pgetevents io_cancel mmap munmap mremap mprotect madvise brk "
-    "rt_sigreturn rt_sigprocmask rt_sigaction rt_sigtimedwait sigaltstack getpid gettid getpgrp sched_yield "
-    "sched_getaffinity clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday getrandom getrusage "
-    "membarrier restart_syscall rseq set_robust_list exit exit_group";
+static const char *const calls[] = {
+    [SANDBOX_CPU] =
+        "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek fstat newfstatat statx fsync "
+        "fdatasync sync_file_range fallocate ftruncate copy_file_range fadvise64 ioctl fcntl flock close dup futex "
+        "epoll_wait epoll_pwait epoll_pwait2 epoll_ctl poll ppoll eventfd2 timerfd_settime timerfd_gettime "
+        "io_uring_enter io_submit io_getevents io_pgetevents io_cancel mmap munmap mremap mprotect madvise brk "
+        "rt_sigreturn rt_sigprocmask rt_sigaction rt_sigtimedwait sigaltstack getpid gettid getpgrp sched_yield "
+        "sched_getaffinity clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday getrandom getrusage "
+        "membarrier restart_syscall rseq set_robust_list exit exit_group",
+    [SANDBOX_IO] = "io_uring_setup io_uring_register io_setup io_destroy sysinfo uname",
+    [SANDBOX_NET] = "connect bind listen accept accept4 getsockopt setsockopt getsockname getpeername sendto recvfrom "
+                    "sendmsg recvmsg shutdown",
+    [SANDBOX_PROCESS] = "openat openat2 rename renameat renameat2 unlink unlinkat mkdir access faccessat faccessat2 stat lstat "
+                        "readlink readlinkat getdents64 getcwd fchmodat statfs fstatfs geteuid memfd_create "
+                        "epoll_create1 timerfd_create signalfd4 seccomp landlock_create_ruleset landlock_add_rule "
+                        "landlock_restrict_self",
+};
 
-/* Of those that are not virtual processors: new rings, connections, and what ends a machine. */
-static const char process[] =
-    "timerfd_create epoll_create1 signalfd4 io_uring_setup io_uring_register io_setup io_destroy "
-    "connect bind listen accept accept4 getsockopt setsockopt getsockname getpeername sendto recvfrom sendmsg "
-    "recvmsg shutdown sysinfo uname";
-
-static int allow_calls(scmp_filter_ctx filter, const char *calls)
+static int allow_calls(scmp_filter_ctx filter, const char *names)
 {
     int err = 0;
 
-    while (*calls && err == 0) {
+    while (*names && err == 0) {
         char name[32] = "";
-        size_t length = strcspn(calls, " ");
+        size_t length = strcspn(names, " ");
 
-        memcpy(name, calls, length);
-        calls += length + (calls[length] == ' ');
+        memcpy(name, names, length);
+        names += length + (names[length] == ' ');
         err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(name), 0);
     }
     return err;
 }
 
-/* Signals to ourselves, and a thread's name. */
-static int allow_self(scmp_filter_ctx filter)
+static int allow_first(scmp_filter_ctx filter, int call, uint64_t argument)
 {
-    int err =
-        seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
-
-    if (err == 0)
-        err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0));
-    return err;
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)argument, 0));
 }
 
 /* The C library falls back to clone, whose flags a filter can see. */
@@ -133,24 +140,31 @@ static int allow_threads(scmp_filter_ctx filter)
     return err;
 }
 
-static int allow_outside(scmp_filter_ctx filter)
+static int allow_reading(scmp_filter_ctx filter)
 {
     const scmp_datum_t writing = O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY);
-    int err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, writing, 0));
 
-    for (int family = AF_INET; family && err == 0; family = family == AF_INET ? AF_INET6 : 0)
-        err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
-                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family, 0));
-    /* a later sandbox_cpu, and prctl for it */
-    if (err == 0)
-        err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(seccomp), 0);
-    if (err == 0)
-        err =
-            seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NO_NEW_PRIVS, 0));
-    return err;
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, writing, 0));
 }
 
-static int filter_load(bool all_threads)
+static int allow_network(scmp_filter_ctx filter)
+{
+    int err = allow_first(filter, SCMP_SYS(socket), AF_INET);
+
+    return err == 0 ? allow_first(filter, SCMP_SYS(socket), AF_INET6) : err;
+}
+
+/* Its control sockets, and what a thread narrows itself by. */
+static int allow_process(scmp_filter_ctx filter)
+{
+    int err = allow_first(filter, SCMP_SYS(socket), AF_UNIX);
+
+    if (err == 0)
+        err = allow_first(filter, SCMP_SYS(prctl), PR_SET_NO_NEW_PRIVS);
+    return err == 0 ? seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1) : err;
+}
+
+static int filter_load(enum sandbox_kind kind)
 {
     scmp_filter_ctx filter;
     int err;
@@ -160,17 +174,19 @@ static int filter_load(bool all_threads)
     filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!filter)
         return -ENOMEM;
-    err = allow_calls(filter, common);
+    err = allow_first(filter, SCMP_SYS(tgkill), (uint64_t)getpid());
     if (err == 0)
-        err = allow_self(filter);
-    if (err == 0 && all_threads)
-        err = allow_calls(filter, process);
-    if (err == 0 && all_threads)
+        err = allow_first(filter, SCMP_SYS(prctl), PR_SET_NAME);
+    for (unsigned i = 0; i <= kind && err == 0; i++)
+        err = allow_calls(filter, calls[i]);
+    if (err == 0 && kind >= SANDBOX_IO)
         err = allow_threads(filter);
-    if (err == 0 && all_threads)
-        err = allow_outside(filter);
-    if (err == 0 && all_threads)
-        err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    if (err == 0 && kind >= SANDBOX_NET)
+        err = allow_network(filter);
+    if (err == 0 && kind == SANDBOX_NET)
+        err = allow_reading(filter);
+    if (err == 0 && kind >= SANDBOX_PROCESS)
+        err = allow_process(filter);
     if (err == 0)
         err = seccomp_load(filter);
     seccomp_release(filter);
@@ -179,10 +195,12 @@ static int filter_load(bool all_threads)
 
 int sandbox_process(void)
 {
-    return filter_load(true);
+    return filter_load(SANDBOX_PROCESS);
 }
 
-int sandbox_cpu(void)
+int sandbox_thread(enum sandbox_kind kind)
 {
-    return filter_load(false);
+    int err = kind == SANDBOX_NET ? sandbox_files(NULL, NULL) : 0; /* the others open nothing at all */
+
+    return err == 0 || err == -ENOSYS || err == -EOPNOTSUPP ? filter_load(kind) : err;
 }

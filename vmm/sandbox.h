@@ -1,20 +1,29 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a guest that breaks out of its machine can still do: what the process has open, and little else.
+ * What a guest that breaks out of its machine can still do.
  *
- * sandbox_files (Landlock) is called before the machine has threads: those made from then on open for reading only what
- * libraries and the resolver need. sandbox_process (seccomp) is called once everything is open: no thread starts a
- * program, makes a process, signals others, or opens a file for writing. sandbox_cpu narrows it for the calling thread:
- * no file, no socket, no thread. What is forbidden fails with EPERM, so that data in flight still reach their disks.
+ * The process, before it makes its threads: sandbox_files (Landlock) says which files it may open from then on,
+ * sandbox_process (seccomp) that it starts no program, makes no process and signals nobody else. Those that work on disks
+ * for a control socket need the rest. A thread that a guest can reach narrows itself before it does. What is forbidden
+ * fails with EPERM or EACCES, so that data in flight still reach their disks.
  *
- * 0 or -errno. -ENOSYS, -EOPNOTSUPP: this kernel has no Landlock. Under sanitizers, which need more, nothing is done.
+ * 0 or -errno. Under sanitizers, which need more, nothing is done.
  */
 #ifndef VMM_SANDBOX_H
 #define VMM_SANDBOX_H
 
-/* readable: files and directories to read, absent ones allowed; devices: files to read and write. NULL-terminated. */
-int sandbox_files(const char *const *readable, const char *const *devices);
+/* Each may do what those before it may. */
+enum sandbox_kind {
+    SANDBOX_CPU,    /* compute, wait, and use what is open: no file, no socket, no thread */
+    SANDBOX_IO,     /* and make rings, and threads that may do no more */
+    SANDBOX_NET,    /* and connect, and read what libraries and the resolver need; the main thread too */
+    SANDBOX_PROCESS /* and work on the files that it was given */
+};
+
+/* Files, and directories with all beneath them; absent ones allowed; NULL-terminated, NULL: none. -ENOSYS, -EOPNOTSUPP:
+ * this kernel has no Landlock. */
+int sandbox_files(const char *const *readable, const char *const *writable);
 int sandbox_process(void);
-int sandbox_cpu(void);
+int sandbox_thread(enum sandbox_kind kind); /* the calling one */
 
 #endif

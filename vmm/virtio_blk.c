@@ -297,6 +297,16 @@ static void config_fill(struct blk *blk)
     config->write_zeroes_may_unmap = 1;
 }
 
+static void resized(void *owner, const struct machine_disk *disk)
+{
+    struct blk *blk = owner;
+
+    if (blk->disk != disk)
+        return;
+    blk->config.capacity = vdisk_port_size(disk->port) / SECTOR;
+    virtio_config_changed(&blk->device);
+}
+
 static int queues_open(struct blk *blk, unsigned index)
 {
     static const struct io_queue_ops queue_ops = {sizeof(struct request), take, submit};
@@ -305,7 +315,7 @@ static int queues_open(struct blk *blk, unsigned index)
 
     for (unsigned i = 0; i < blk->queue_count && err == 0; i++) {
         snprintf(name, sizeof(name), "blk%u.%u", index % 100, i % 100);
-        err = io_queue_open(&blk->queue[i], &blk->device.queue[i], name, &queue_ops);
+        err = io_queue_open(&blk->queue[i], &blk->device, i, name, &queue_ops);
     }
     return err;
 }
@@ -354,6 +364,7 @@ int virtio_blk_make(struct machine *machine, struct memory *memory, const struct
     name(blk, disk, index);
     blk->disk = disk;
     blk->throttle = (struct throttle){.iops = disk->iops, .bytes_per_second = disk->bytes_per_second};
+    blk->device.machine = machine;
     blk->device.memory = memory;
     blk->queue_count = io_queues_wanted(machine, disk->queues, VIRTIO_QUEUES_MAX - 1);
     config_fill(blk);
@@ -365,6 +376,7 @@ int virtio_blk_make(struct machine *machine, struct memory *memory, const struct
         blk_free(&blk->device);
         return err;
     }
+    blk->device.part.resized = resized;
     *device = &blk->device;
     return 0;
 }

@@ -12,6 +12,7 @@
 #include "devices.h"
 #include "disk/mutant.h"
 #include "net.h"
+#include "sandbox.h"
 
 #define CONTROL_MQ 4u /* class, and its one command */
 #define CONTROL_PAIRS_SET 0u
@@ -260,7 +261,7 @@ static int pairs_open(struct net *net)
         *pair = (struct net_pair){.net = net, .index = i};
         pair->again = (struct loop_hook){.before_wait = send_again, .owner = pair};
         snprintf(name, sizeof(name), "net %u", i);
-        err = loop_thread_open(&pair->thread, name, NULL, NULL);
+        err = loop_thread_open(&pair->thread, name);
         if (err < 0)
             return net_error(net, err, "a thread: %s", strerror(-err));
         pair->started = true;
@@ -268,10 +269,11 @@ static int pairs_open(struct net *net)
     return 0;
 }
 
-static void hook_add(void *owner)
+static void thread_begin(void *owner)
 {
     struct net_pair *pair = owner;
 
+    pair->error = pair->net->machine ? sandbox_thread(SANDBOX_NET) : 0;
     loop_hook_add(&pair->thread.loop, &pair->again);
 }
 
@@ -291,7 +293,8 @@ static int parts_open(struct net *net, unsigned index)
         err = net->ops->open(net);
     for (unsigned i = 0; i < net->pair_count && err == 0; i++) {
         queue[2 * i].loop = queue[2 * i + 1].loop = &net->pair[i].thread.loop;
-        loop_call(&net->pair[i].thread.loop, hook_add, &net->pair[i]);
+        loop_call(&net->pair[i].thread.loop, thread_begin, &net->pair[i]);
+        err = net->pair[i].error;
     }
     if (net->pair_count > 1)
         queue[2 * net->pair_count].loop = queue[0].loop;

@@ -67,12 +67,15 @@ struct hba {
     struct scsi_target target;
     struct scsi_nexus nexus;
     struct hba_disk {
+        const struct machine_disk *disk;
         struct scsi_unit *unit;
         struct throttle throttle;
     } disk[MACHINE_DISKS_MAX];
     unsigned disk_count, queue_count;
     struct hba_queue queue[VIRTIO_QUEUES_MAX - FIRST];
     struct throttle unlimited; /* of a LUN that is not there */
+    unsigned event_lun;        /* of what event_send sends */
+    bool event_missed;         /* there was no buffer for one: the next says so */
 };
 
 /* ---- Commands ---- */
@@ -236,6 +239,43 @@ static size_t control_answer(struct virtio_device *device, const struct virtio_c
     }
 }
 
+/* [VIRTIO] 5.6.6.3, on the event queue's thread: the parameters have changed, with the sense code for the capacity. */
+static void event_send(void *owner)
+{
+    struct hba *hba = owner;
+    struct virtio_queue *queue = &hba->device.queue[EVENT];
+    struct iovec iov[VIRTIO_QUEUE_SIZE];
+    struct virtio_chain chain = {.iov = iov, .iov_max = VIRTIO_QUEUE_SIZE};
+    const struct virtio_scsi_event event = {
+        .event = VIRTIO_SCSI_T_PARAM_CHANGE | (hba->event_missed ? VIRTIO_SCSI_T_EVENTS_MISSED : 0),
+        .lun = {1, 0, 0x40, (uint8_t)hba->event_lun},
+        .reason = 0x2a | 0x09 << 8,
+    };
+
+    if (!virtio_has(&hba->device, UINT64_C(1) << VIRTIO_SCSI_F_CHANGE))
+        return;
+    hba->event_missed = virtio_queue_pop(queue, &chain) != 1;
+    if (hba->event_missed)
+        return;
+    virtio_queue_push(queue, &chain, iov_write(chain.writable, chain.writable_count, 0, &event, sizeof(event)));
+    virtio_queue_signal(queue);
+}
+
+/* A unit attention for the next command, and an event for a driver that sends none. */
+static void resized(void *owner, const struct machine_disk *disk)
+{
+    struct hba *hba = owner;
+
+    for (unsigned lun = 0; lun < hba->disk_count; lun++) {
+        if (hba->disk[lun].disk != disk)
+            continue;
+        scsi_target_resized(&hba->target, lun);
+        hba->event_lun = lun;
+        if (hba->device.active)
+            loop_call(hba->device.queue[EVENT].loop, event_send, hba);
+    }
+}
+
 /* The buffers of the event queue stay where they are until there is an event. */
 static void kick(struct virtio_queue *virtio)
 {
@@ -276,6 +316,7 @@ static void reset(struct virtio_device *device)
     scsi_target_reset(&hba->target, SCSI_LUNS);
     hba->config.sense_size = SENSE_ROOM;
     hba->config.cdb_size = CDB_ROOM;
+    hba->event_missed = false;
 }
 
 static int queue_open(struct hba *hba, unsigned index)
@@ -286,7 +327,7 @@ static int queue_open(struct hba *hba, unsigned index)
     int err;
 
     snprintf(name, sizeof(name), "scsi.%u", index % 100);
-    err = io_queue_open(&queue->io, &hba->device.queue[FIRST + index], name, &queue_ops);
+    err = io_queue_open(&queue->io, &hba->device, FIRST + index, name, &queue_ops);
     if (err < 0)
         return err;
     err = scsi_lane_open(&queue->lane, queue->io.ring);
@@ -304,6 +345,7 @@ static int unit_open(struct hba *hba, const struct machine_disk *disk, unsigned 
         memcpy(options.serial, disk->serial, sizeof(disk->serial));
     else
         snprintf(options.serial, sizeof(options.serial), "scsi%u", lun);
+    mine->disk = disk;
     mine->throttle = (struct throttle){.iops = disk->iops, .bytes_per_second = disk->bytes_per_second};
     err = scsi_unit_open(disk->port, &options, &mine->unit);
     if (err == 0) {
@@ -344,6 +386,7 @@ static int hba_plug(struct hba *hba, struct machine *machine)
         .name = "virtio-scsi",
         .id = VIRTIO_ID_SCSI,
         .class = 1, /* mass storage */
+        .features = UINT64_C(1) << VIRTIO_SCSI_F_CHANGE,
         .queue_count = FIRST + hba->queue_count,
         .config = &hba->config,
         .config_size = sizeof(hba->config),
@@ -379,15 +422,17 @@ int virtio_scsi_make(struct machine *machine, struct memory *memory, const struc
         err = unit_open(hba, disks[i], i);
     scsi_nexus_open(&hba->nexus, &hba->target);
     hba->queue_count = queues;
+    hba->device.machine = machine;
+    hba->device.memory = memory;
     for (unsigned i = 0; i < queues && err == 0; i++)
         err = queue_open(hba, i);
-    hba->device.memory = memory;
     if (err == 0)
         err = hba_plug(hba, machine);
     if (err < 0) {
         hba_free(&hba->device);
         return err;
     }
+    hba->device.part.resized = resized;
     *device = &hba->device;
     return 0;
 }

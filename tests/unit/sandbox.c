@@ -16,11 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "disk/vdisk.h"
 #include "vmm/sandbox.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -63,16 +65,28 @@ static void program_start(void)
     REFUSED(execve("/bin/true", arguments, NULL));
 }
 
-static void outside_refused(void)
+/* To every thread. */
+static void process_refused(void)
 {
     program_start();
     REFUSED(fork());
+    REFUSED(kill(getppid(), 0));
+    REFUSED(ptrace(PTRACE_TRACEME, 0, NULL, NULL));
+    REFUSED(truncate("a", 0));
+    REFUSED(socket(AF_NETLINK, SOCK_RAW, 0));
+    REFUSED(chmod("a", 0777));
+}
+
+/* To every thread but those that work for a control socket. */
+static void outside_refused(void)
+{
+    process_refused();
     REFUSED(open("/etc/passwd", O_RDWR));
     REFUSED(open("new", O_WRONLY | O_CREAT, 0600));
-    REFUSED(kill(getppid(), 0));
     REFUSED(socket(AF_UNIX, SOCK_STREAM, 0));
     REFUSED(rename("a", "b"));
-    REFUSED(truncate("a", 0));
+    REFUSED(unlink("a"));
+    REFUSED(mkdir("a", 0700));
 }
 
 static void *nothing(void *arg)
@@ -80,18 +94,35 @@ static void *nothing(void *arg)
     return arg;
 }
 
-static void process_filtered(void)
+static void socket_works(int family)
+{
+    int fd = socket(family, SOCK_STREAM, 0);
+
+    NEED(fd >= 0 && close(fd) == 0);
+}
+
+static void thread_works(void)
 {
     pthread_t thread;
-    int fd;
 
-    NEED(sandbox_process() == 0);
-    outside_refused();
     NEED(pthread_create(&thread, NULL, nothing, NULL) == 0);
     NEED(pthread_join(thread, NULL) == 0);
-    fd = socket(AF_INET, SOCK_STREAM, 0);
-    NEED(fd >= 0 && close(fd) == 0);
+}
+
+static void process_filtered(void)
+{
+    char path[512], other[520];
+
+    snprintf(path, sizeof(path), "%s/made", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    snprintf(other, sizeof(other), "%s.other", path);
+    NEED(sandbox_process() == 0);
+    process_refused();
+    thread_works();
+    socket_works(AF_INET);
+    socket_works(AF_UNIX);
     NEED(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+    NEED(close(open(path, O_RDWR | O_CREAT, 0600)) == 0);
+    NEED(rename(path, other) == 0 && unlink(other) == 0);
 }
 
 static int line[2];
@@ -102,7 +133,7 @@ static void *waits(void *arg)
     char byte;
 
     NEED(read(line[0], &byte, 1) == 1);
-    outside_refused();
+    process_refused();
     return arg;
 }
 
@@ -119,39 +150,90 @@ static void threads_filtered(void)
 
 static void *processor(void *arg)
 {
-    NEED(sandbox_cpu() == 0);
+    pthread_t thread;
+
+    NEED(sandbox_thread(SANDBOX_CPU) == 0);
     outside_refused();
     REFUSED(open("/usr/bin/true", O_RDONLY));
     REFUSED(socket(AF_INET, SOCK_STREAM, 0));
-    REFUSED(unlink("a"));
+    NEED(pthread_create(&thread, NULL, nothing, NULL) != 0);
     NEED(write(line[1], "x", 1) == 1);
+    return arg;
+}
+
+/* What it starts may do no more than itself. */
+static void *io_helper(void *arg)
+{
+    outside_refused();
+    REFUSED(open("/usr/bin/true", O_RDONLY));
+    REFUSED(socket(AF_INET, SOCK_STREAM, 0));
+    return arg;
+}
+
+static void *io(void *arg)
+{
+    struct vdisk_ring *ring;
+    pthread_t thread;
+
+    NEED(sandbox_thread(SANDBOX_IO) == 0);
+    io_helper(NULL);
+    NEED(pthread_create(&thread, NULL, io_helper, NULL) == 0);
+    NEED(pthread_join(thread, NULL) == 0);
+    NEED(vdisk_ring_open(0, VDISK_BACKEND_AUTO, &ring) == 0);
+    vdisk_ring_close(ring);
+    return arg;
+}
+
+static void *net(void *arg)
+{
+    NEED(sandbox_thread(SANDBOX_NET) == 0);
+    outside_refused();
+    thread_works();
+    socket_works(AF_INET);
+    NEED(close(open("/usr/bin/true", O_RDONLY)) == 0);
     return arg;
 }
 
 static void processors_filtered(void)
 {
+    void *(*const kinds[])(void *) = {processor, io, net};
     pthread_t thread;
-    int fd;
 
     NEED(pipe(line) == 0);
     NEED(sandbox_process() == 0);
-    NEED(pthread_create(&thread, NULL, processor, NULL) == 0);
-    NEED(pthread_join(thread, NULL) == 0);
-    fd = open("/etc/passwd", O_RDONLY); /* that thread's filter is not ours */
-    NEED(fd >= 0);
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        NEED(pthread_create(&thread, NULL, kinds[i], NULL) == 0);
+        NEED(pthread_join(thread, NULL) == 0);
+        socket_works(AF_UNIX); /* that thread's filter is not ours */
+    }
+}
+
+/* What the process may read is no business of a thread that has narrowed itself. */
+static void *reads(void *path)
+{
+    NEED(close(open(path, O_RDONLY)) == 0);
+    NEED(sandbox_thread(SANDBOX_NET) == 0);
+    REFUSED(open(path, O_RDONLY));
+    NEED(close(open("/usr/bin/true", O_RDONLY)) == 0);
+    return NULL;
 }
 
 static void files_closed(void)
 {
-    static const char *const readable[] = {"/proc/self/status", "/absent", NULL}, *const devices[] = {"/dev/null",
-                                                                                                      NULL};
     const char *directory = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-    char path[512];
+    char path[512], given[512], inside[520], other[520];
+    const char *const readable[] = {"/proc/self/status", "/absent", NULL},
+                      *const writable[] = {"/dev/null", given, NULL};
+    pthread_t thread;
     int err;
 
     snprintf(path, sizeof(path), "%s/kept", directory);
+    snprintf(given, sizeof(given), "%s/given.%d", directory, (int)getpid());
+    snprintf(inside, sizeof(inside), "%s/a", given);
+    snprintf(other, sizeof(other), "%s/b", given);
     NEED(close(open(path, O_WRONLY | O_CREAT, 0600)) == 0);
-    err = sandbox_files(readable, devices);
+    NEED(mkdir(given, 0700) == 0);
+    err = sandbox_files(readable, writable);
     if (err == -ENOSYS || err == -EOPNOTSUPP)
         _exit(0);
     NEED(err == 0);
@@ -165,6 +247,17 @@ static void files_closed(void)
     NEED(open("/proc/self/status", O_RDONLY) >= 0);
     NEED(open("/dev/null", O_RDWR) >= 0);
     REFUSED(unlink(path));
+    NEED(close(open(inside, O_RDWR | O_CREAT, 0600)) == 0);
+    REFUSED(mkdir(other, 0700));
+    REFUSED(symlink("/", other));
+    NEED(rename(inside, other) == 0);
+    NEED(close(open(other, O_RDWR)) == 0);
+    NEED(sandbox_process() == 0);
+    NEED(pthread_create(&thread, NULL, net, NULL) == 0);
+    NEED(pthread_join(thread, NULL) == 0);
+    NEED(pthread_create(&thread, NULL, reads, other) == 0);
+    NEED(pthread_join(thread, NULL) == 0);
+    NEED(unlink(other) == 0);
 }
 
 static void process_is_filtered(void **state)

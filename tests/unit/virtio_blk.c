@@ -193,6 +193,30 @@ static void large_sectors(void **state)
     stop();
 }
 
+/* The disk becomes larger: the driver is told, reads the new capacity, and uses what is new. */
+static void resized(void **state)
+{
+    struct machine_disk another = {.port = NULL};
+    uint64_t generation;
+
+    (void)state;
+    start("grows.vhdx", (struct machine_disk){.queues = 1}, 512);
+    driver_start(&driver, ALL_FEATURES, 1);
+    driver_get(&driver, 0x1000, 1); /* the interrupt status, which reading clears */
+    generation = driver_get(&driver, VIRTIO_PCI_COMMON_CFGGENERATION, 1);
+    test_equal(ask(0, VIRTIO_BLK_T_OUT, SIZE / 512, 512), VIRTIO_BLK_S_IOERR);
+    test_ok(vdisk_resize(given.port, 2 * SIZE, 0, NULL));
+    driver.device->part.resized(driver.device, &another);
+    test_equal(driver_get(&driver, 0x2000, 8), SIZE / 512);
+    driver.device->part.resized(driver.device, &given);
+    test_equal(driver_get(&driver, 0x1000, 1) & 2, 2);
+    test_equal(driver_get(&driver, VIRTIO_PCI_COMMON_CFGGENERATION, 1), (generation + 1) & 0xff);
+    test_equal(driver_get(&driver, 0x2000, 8), 2 * SIZE / 512);
+    fill(7, 512);
+    test_equal(ask(0, VIRTIO_BLK_T_OUT, SIZE / 512, 512), VIRTIO_BLK_S_OK);
+    stop();
+}
+
 /* ---- What is not ---- */
 
 static void out_of_range(void **state)
@@ -360,7 +384,8 @@ static void limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(requests),      cmocka_unit_test(ranges),          cmocka_unit_test(read_only),
+        cmocka_unit_test(requests),      cmocka_unit_test(ranges),          cmocka_unit_test(resized),
+        cmocka_unit_test(read_only),
         cmocka_unit_test(large_sectors), cmocka_unit_test(out_of_range),    cmocka_unit_test(bad_chains),
         cmocka_unit_test(odd_chains),    cmocka_unit_test(reset_in_flight), cmocka_unit_test(reset_waits),
         cmocka_unit_test(limits),

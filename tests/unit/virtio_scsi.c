@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "disk/endian.h"
 #include "scsi/protocol.h"
 #include "tests/driver.h"
 #include "vmm/devices.h"
@@ -43,7 +44,7 @@ static void start(unsigned queues)
     }
     test_ok(memory_open(&driver.memory, DRIVER_MEMORY));
     test_ok(virtio_scsi_make(NULL, &driver.memory, list, DISKS, queues, &driver.device));
-    driver_start(&driver, 0, 2 + queues);
+    driver_start(&driver, 1u << VIRTIO_SCSI_F_CHANGE, 2 + queues);
 }
 
 static void stop(void)
@@ -124,6 +125,37 @@ static void commands(void **state)
     test_equal(data[4096], 0);
     test_equal(ask(1, 0, CDB(SCSI_READ_10, 0, 0, 0, 0, 40, 0, 0, 8), 0, 4096), 0);
     test_equal(data[100], 0);
+    stop();
+}
+
+/* A disk becomes larger: the next command to its LUN is told, and an event says it where there is a buffer; the one after a
+ * lack of buffers tells of that. */
+static void resized(void **state)
+{
+    const struct part buffer = {RESPONSE, sizeof(struct virtio_scsi_event), true};
+    const struct virtio_scsi_event *event;
+
+    (void)state;
+    start(1);
+    event = driver_at(&driver, RESPONSE);
+    settle();
+    for (uint32_t times = 2; times < 5; times++) {
+        test_ok(vdisk_resize(disks[1].port, (uint64_t)times * 2 * SIZE, 0, NULL));
+        if (times > 2)
+            driver_give(&driver, 1, 0, &buffer, 1);
+        driver.device->part.resized(driver.device, &disks[1]);
+        if (times > 2) {
+            test_equal(driver_wait(&driver, 1), sizeof(*event));
+            test_equal(event->event, VIRTIO_SCSI_T_PARAM_CHANGE | (times == 3 ? VIRTIO_SCSI_T_EVENTS_MISSED : 0));
+            test_equal(event->lun[3], 1);
+            test_equal(event->reason, 0x092a); /* CAPACITY DATA HAS CHANGED */
+        }
+        test_equal(ask(0, 0, CDB(SCSI_TEST_UNIT_READY), 0, 0), 0);
+        test_equal(ask(0, 1, CDB(SCSI_TEST_UNIT_READY), 0, 0), 2);
+        test_equal(response()->sense[12] << 8 | response()->sense[13], 0x2a09);
+        test_equal(ask(0, 1, CDB(SCSI_READ_CAPACITY_10), 0, 8), 0);
+        test_equal(be32_get(*(struct be32 *)driver_at(&driver, DATA)), times * 2 * SIZE / 512 - 1);
+    }
     stop();
 }
 
@@ -249,7 +281,8 @@ static void sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(commands),        cmocka_unit_test(refusals),     cmocka_unit_test(task_management),
+        cmocka_unit_test(commands),        cmocka_unit_test(resized),
+        cmocka_unit_test(refusals),     cmocka_unit_test(task_management),
         cmocka_unit_test(reset_in_flight), cmocka_unit_test(bad_requests), cmocka_unit_test(sizes),
     };
 
