@@ -271,7 +271,7 @@ static int change_over(struct merge *m)
     if (!err)
         err = relink_children(m);
     if (!err)
-        track_remove(m->child);
+        track_remove(m->child, track_path(m->child));
     if (!err && !MUTANT("merge-child-stays"))
         err = file_remove(m->child->file);
     if (err == -ESTALE && (m->above || m->children)) /* it is nobody's parent any more */

@@ -236,15 +236,19 @@ static int source_remove(struct move *m)
 {
     struct file *file = m->source->file;
     struct stat st;
+    char *points;
 
     if (lstat(file->path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_dev != file->device || st.st_ino != file->inode) {
         file_say(file, VDISK_WARNING, m->source->format->name, "is not removed: its name is not that of a plain file, or "
                                                                "of another one by now");
         return 0;
     }
-    if (unlink(file->path) < 0)
+    points = track_path(m->source);
+    if (unlink(file->path) < 0) {
+        free(points); /* the source goes on with them */
         return disk_error(m->source, -errno, "cannot be removed, so the disk stays there: %s", strerror(errno));
-    track_remove(m->source); /* which a source that stays goes on with */
+    }
+    track_remove(m->source, points);
     if (file_sync_directory(file->path) < 0)
         file_say(file, VDISK_WARNING, m->source->format->name, "after a power cut its name may stand there again, and the "
                                                                "file be an old one");
@@ -278,7 +282,7 @@ static int change_over(struct move *m)
     if (!err && !MUTANT("move-removed-first"))
         err = source_remove(m);
     if (err && !m->target->temporary && !MUTANT("move-target-left")) {
-        track_remove(m->target);
+        track_remove(m->target, track_path(m->target));
         unlink(m->target->file->path);
     }
     return err;

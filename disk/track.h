@@ -45,10 +45,10 @@ void track_move(struct vdisk *from, struct vdisk *to);
 /* A link that is frozen, or open for reading, is open for writing too now. */
 void track_take_over(struct vdisk *link, struct vdisk *fresh);
 
-/* The image is about to be removed: its points go. */
-void track_remove(struct vdisk *disk);
+/* The image is removed: its points go. path: track_path's, from when its file had a name; taken. */
+void track_remove(struct vdisk *disk, char *path);
 
-/* The path of the points file; malloced, or NULL for want of memory. */
+/* The path of the points file; malloced, or NULL for want of memory or where the image's file has no name. */
 char *track_path(const struct vdisk *disk);
 
 /* The points file of this link, for reading. -ENOENT, not said: there is none. */

@@ -264,10 +264,8 @@ void track_take_over(struct vdisk *link, struct vdisk *fresh)
         track_move(link, fresh);
 }
 
-void track_remove(struct vdisk *disk)
+void track_remove(struct vdisk *disk, char *path)
 {
-    char *path = track_path(disk);
-
     if (path && unlink(path) < 0 && errno != ENOENT)
         disk_say(disk, VDISK_WARNING, "its points at %s cannot be removed: %s", path, strerror(errno));
     free(path);
