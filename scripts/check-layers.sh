@@ -39,8 +39,10 @@ check() {
     allow scsi disk/vdisk.h disk/endian.h disk/mutant.h
     allow nbd disk/vdisk.h disk/mutant.h control/
     allow iscsi disk/vdisk.h scsi/
-    allow vmm disk/vdisk.h disk/endian.h disk/mutant.h scsi/ control/
-    allow vswitch -
+    allow loop -
+    allow net loop/
+    allow vmm disk/vdisk.h disk/endian.h disk/mutant.h scsi/ loop/ net/
+    allow vswitch loop/ net/
 }
 
 found=$(check)

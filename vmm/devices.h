@@ -14,10 +14,16 @@ int ide_open(struct machine *machine);         /* the PIIX IDE function, with th
 int virtio_net_open(struct machine *machine, const struct machine_nic *nic, unsigned index);
 int virtio_rng_open(struct machine *machine);
 
-/* ---- The disk controllers without the machine around them, for tests ----
+/* ---- The controllers without the machine around them, for tests ----
  *
  * machine may be NULL; then memory is what the driver's addresses are in, and the caller drives the registers of the
  * BAR. */
+
+struct net_backend;
+
+/* A thread for each pair of queues. */
+int virtio_net_make(struct machine *machine, struct memory *memory, const struct machine_nic *nic,
+                    const struct net_backend *backend, unsigned index, struct virtio_device **device);
 
 /* A thread for each queue. The disk lives as long as the device. */
 int virtio_blk_make(struct machine *machine, struct memory *memory, const struct machine_disk *disk, unsigned index,

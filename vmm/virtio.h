@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <sys/uio.h>
 
-#include "loop.h"
+#include "loop/loop.h"
 #include "machine.h"
 #include "memory.h"
 #include "pci.h"

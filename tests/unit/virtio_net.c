@@ -15,7 +15,8 @@
 #include <cmocka.h>
 
 #include "tests/driver.h"
-#include "vmm/net.h"
+#include "net/net.h"
+#include "vmm/devices.h"
 
 #define RECEIVE 0u
 #define SEND 1u

@@ -4,15 +4,17 @@
 #include <string.h>
 
 #include "tests/fuzz/common/queue.h"
-#include "vmm/net.h"
+#include "net/net.h"
+#include "vmm/devices.h"
 
 #define ROUNDS 16u
 #define PAIRS 2u
 
 static struct driver driver;
+static struct net_card *card;
 
 struct delivery {
-    struct net_pair *pair;
+    struct net_link *link;
     struct net_header header;
     size_t length;
 };
@@ -28,37 +30,37 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 /* ---- The backend ---- */
 
-static int backend_open(struct net *net)
+static int backend_open(struct net_card *opened)
 {
-    (void)net;
+    card = opened;
     return 0;
 }
 
-static void backend_close(struct net *net)
+static void backend_close(struct net_card *closed)
 {
-    (void)net;
+    (void)closed;
 }
 
-static void backend_send(struct net_pair *pair, const struct iovec *iov, unsigned count, size_t length)
+static void backend_send(struct net_link *link, const struct iovec *iov, unsigned count, size_t length)
 {
-    struct net_header *header = (struct net_header *)pair->frame;
+    struct net_header *header = (struct net_header *)link->frame;
 
-    test_equal(iov_read(iov, count, 0, pair->frame, length), length);
+    test_equal(iov_read(iov, count, 0, link->frame, length), length);
     if (header->flags & NET_NEEDS_CHECKSUM)
-        net_checksum(header, pair->frame + sizeof(*header), length - sizeof(*header));
+        net_checksum(header, link->frame + sizeof(*header), length - sizeof(*header));
 }
 
-static void backend_pairs(struct net *net, unsigned count)
+static void backend_links(struct net_card *of, unsigned count)
 {
-    test_equal(count > 0 && count <= net->pair_count, 1);
+    test_equal(count > 0 && count <= of->link_count, 1);
 }
 
-static const struct net_backend_ops backend = {.pairs_max = PAIRS,
+static const struct net_backend backend = {.links_max = PAIRS,
                                                .offload = true,
                                                .open = backend_open,
                                                .close = backend_close,
                                                .send = backend_send,
-                                               .pairs = backend_pairs};
+                                               .links = backend_links};
 
 /* ---- Frames to the guest ---- */
 
@@ -67,17 +69,16 @@ static void deliver(void *owner)
     static const uint8_t frame[NET_FRAME_MAX];
     const struct delivery *delivery = owner;
 
-    net_deliver(delivery->pair, &delivery->header, frame, delivery->length);
+    card->deliver(delivery->link, &delivery->header, frame, delivery->length);
 }
 
 static void frame_comes(const struct fuzz_record *record)
 {
-    struct net *net = (struct net *)driver.device;
-    struct delivery delivery = {.pair = &net->pair[record->queue / 8 % PAIRS],
+    struct delivery delivery = {.link = card->link[record->queue / 8 % PAIRS],
                                 .header = {.flags = (uint8_t)record->where, .gso_type = record->head},
                                 .length = 1 + record->bytes % NET_FRAME_MAX};
 
-    loop_call(&delivery.pair->thread.loop, deliver, &delivery);
+    loop_call(delivery.link->loop, deliver, &delivery);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)

@@ -21,7 +21,7 @@
 
 struct user {
     Slirp *slirp;
-    struct net_pair *pair;
+    struct net_link *link;
     struct loop_hook hook;
     nfds_t poll_count;
     struct pollfd poll[POLLS_MAX];
@@ -35,7 +35,7 @@ static ssize_t frame_in(const void *frame, size_t length, void *owner)
     static const struct net_header header = {.flags = NET_CHECKSUM_GOOD};
     struct user *user = owner;
 
-    net_deliver(user->pair, &header, frame, length);
+    user->link->card->deliver(user->link, &header, frame, length);
     return (ssize_t)length;
 }
 
@@ -140,10 +140,10 @@ static bool wait_all(void *owner)
     uint32_t timeout = UINT32_MAX;
     int count;
 
-    user->poll[0] = (struct pollfd){.fd = user->pair->thread.loop.epoll, .events = POLLIN};
+    user->poll[0] = (struct pollfd){.fd = user->link->loop->epoll, .events = POLLIN};
     user->poll_count = 1;
     slirp_pollfds_fill(user->slirp, &timeout, poll_add, user);
-    if (user->pair->more)
+    if (user->link->more)
         timeout = 0;
     count = poll(user->poll, user->poll_count, timeout > INT32_MAX ? -1 : (int)timeout);
     slirp_pollfds_poll(user->slirp, count < 0, poll_result, user);
@@ -155,18 +155,19 @@ static void hook_add(void *owner)
     struct user *user = owner;
 
     user->hook = (struct loop_hook){.before_wait = wait_all, .owner = user};
-    loop_hook_add(&user->pair->thread.loop, &user->hook);
+    loop_hook_add(user->link->loop, &user->hook);
 }
 
 /* ---- The backend ---- */
 
-static void send_frame(struct net_pair *pair, const struct iovec *iov, unsigned count, size_t length)
+static void send_frame(struct net_link *link, const struct iovec *iov, unsigned count, size_t length)
 {
-    struct user *user = pair->net->backend;
-    struct net_header *header = (struct net_header *)pair->frame;
-    uint8_t *frame = pair->frame + sizeof(*header);
+    struct user *user = link->card->behind;
+    struct net_header *header = (struct net_header *)link->frame;
+    uint8_t *frame = link->frame + sizeof(*header), *to = link->frame;
 
-    iov_read(iov, count, 0, pair->frame, length);
+    for (unsigned i = 0; i < count; i++)
+        to = mempcpy(to, iov[i].iov_base, iov[i].iov_len);
     length -= sizeof(*header);
     if ((header->flags & NET_NEEDS_CHECKSUM) && !net_checksum(header, frame, length))
         return;
@@ -174,10 +175,10 @@ static void send_frame(struct net_pair *pair, const struct iovec *iov, unsigned 
 }
 
 /* "tcp:8080:80,udp:53:53" */
-static int forward(struct net *net, Slirp *slirp)
+static int forward(struct net_card *card, Slirp *slirp)
 {
-    char *all = net->nic->forward ? strdup(net->nic->forward) : NULL, *rest = NULL;
-    int err = net->nic->forward && !all ? -ENOMEM : 0;
+    char *all = card->forward ? strdup(card->forward) : NULL, *rest = NULL;
+    int err = card->forward && !all ? -ENOMEM : 0;
 
     for (char *one = all ? strtok_r(all, ",", &rest) : NULL; one && err == 0; one = strtok_r(NULL, ",", &rest)) {
         struct in_addr host = {.s_addr = htonl(INADDR_LOOPBACK)}, guest = {.s_addr = inet_addr("10.0.2.15")};
@@ -187,15 +188,15 @@ static int forward(struct net *net, Slirp *slirp)
 
         if (sscanf(one, "%3[a-z]:%5u:%5u%n", kind, &from, &to, &end) != 3 || one[end] != '\0' || from == 0 || to == 0 ||
             from > UINT16_MAX || to > UINT16_MAX || (strcmp(kind, "tcp") != 0 && strcmp(kind, "udp") != 0))
-            err = net_error(net, -EINVAL, "forward=%s: not tcp:HOST-PORT:GUEST-PORT", one);
+            err = net_error(card, -EINVAL, "forward=%s: not tcp:HOST-PORT:GUEST-PORT", one);
         else if (slirp_add_hostfwd(slirp, kind[0] == 'u', host, (int)from, guest, (int)to) < 0)
-            err = net_error(net, -errno, "port %u of this host: %s", from, strerror(errno));
+            err = net_error(card, -errno, "port %u of this host: %s", from, strerror(errno));
     }
     free(all);
     return err;
 }
 
-static int user_open(struct net *net)
+static int user_open(struct net_card *card)
 {
     SlirpConfig config = {
         .version = 1,
@@ -205,29 +206,29 @@ static int user_open(struct net *net)
         .vhost.s_addr = inet_addr("10.0.2.2"),
         .vdhcp_start.s_addr = inet_addr("10.0.2.15"),
         .vnameserver.s_addr = inet_addr("10.0.2.3"),
-        .vhostname = net_machine_name(net),
+        .vhostname = card->machine,
     };
     struct user *user = calloc(1, sizeof(*user));
     int err;
 
     if (!user)
         return -ENOMEM;
-    user->pair = &net->pair[0];
+    user->link = card->link[0];
     user->slirp = slirp_new(&config, &callbacks, user);
     if (!user->slirp) {
         free(user);
-        return net_error(net, -ENOMEM, "libslirp does not start");
+        return net_error(card, -ENOMEM, "libslirp does not start");
     }
-    net->backend = user;
-    err = forward(net, user->slirp);
+    card->behind = user;
+    err = forward(card, user->slirp);
     if (err == 0)
-        loop_call(&user->pair->thread.loop, hook_add, user);
+        loop_call(user->link->loop, hook_add, user);
     return err;
 }
 
-static void user_close(struct net *net)
+static void user_close(struct net_card *card)
 {
-    struct user *user = net->backend;
+    struct user *user = card->behind;
 
     if (!user)
         return;
@@ -235,8 +236,8 @@ static void user_close(struct net *net)
     free(user);
 }
 
-const struct net_backend_ops net_user = {
-    .pairs_max = 1,
+const struct net_backend net_user = {
+    .links_max = 1,
     .open = user_open,
     .close = user_close,
     .send = send_frame,
