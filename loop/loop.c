@@ -7,11 +7,13 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "loop.h"
 
 #define EVENTS_MAX 32
+#define SECOND UINT64_C(1000000000)
 
 struct loop_call {
     void (*function)(void *owner);
@@ -182,6 +184,14 @@ void loop_call(struct loop *loop, void (*function)(void *owner), void *owner)
     pthread_mutex_unlock(&loop->call_lock);
 }
 
+uint64_t loop_now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
+}
+
 int loop_timer_open(struct loop_source *source, void (*ready)(struct loop_source *source), void *owner)
 {
     *source = (struct loop_source){timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), ready, owner};
@@ -190,10 +200,9 @@ int loop_timer_open(struct loop_source *source, void (*ready)(struct loop_source
 
 void loop_timer_set(struct loop_source *source, uint64_t after, uint64_t every)
 {
-    const uint64_t second = 1000000000;
     struct itimerspec when = {
-        .it_value = {(time_t)(after / second), (long)(after % second)},
-        .it_interval = {(time_t)(every / second), (long)(every % second)},
+        .it_value = {(time_t)(after / SECOND), (long)(after % SECOND)},
+        .it_interval = {(time_t)(every / SECOND), (long)(every % SECOND)},
     };
 
     timerfd_settime(source->fd, 0, &when, NULL);

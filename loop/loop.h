@@ -60,6 +60,8 @@ void loop_stop(struct loop *loop); /* any thread, also a signal handler */
  * plain call. Not by the loop's own thread. */
 void loop_call(struct loop *loop, void (*function)(void *owner), void *owner);
 
+uint64_t loop_now(void); /* nanoseconds of the monotonic clock */
+
 /* A timer: ready is called with the source when it has expired. */
 int loop_timer_open(struct loop_source *source, void (*ready)(struct loop_source *source), void *owner);
 void loop_timer_set(struct loop_source *source, uint64_t after, uint64_t every); /* nanoseconds; 0, 0: never */

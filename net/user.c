@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "net.h"
 
@@ -47,11 +46,8 @@ static void guest_error(const char *text, void *owner)
 
 static int64_t clock_now(void *owner)
 {
-    struct timespec now;
-
     (void)owner;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    return (int64_t)loop_now();
 }
 
 /* Timers are for IPv6's router advertisements only, and IPv6 is off. */

@@ -96,9 +96,14 @@ struct ports_state {
     uint8_t apm[2];    /* B2, B3 */
 };
 
+#define PORTS 5u
+
 struct ports {
     struct machine *machine;
-    struct bus_range keyboard_data, keyboard_command, control_a, apm, panic;
+    struct port {
+        struct bus_range range;
+        struct ports *ports;
+    } port[PORTS];
     struct ports_state state;
 };
 

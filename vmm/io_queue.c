@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "disk/mutant.h"
 #include "io_queue.h"
@@ -54,14 +53,6 @@ void io_queue_kick(struct io_queue *queue)
 
 /* ---- Limits ---- */
 
-static uint64_t now(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
-}
-
 /* When a request may begin: each moves that time on by what it costs. */
 static uint64_t reserve(_Atomic uint64_t *next, uint64_t time, uint64_t cost)
 {
@@ -75,7 +66,7 @@ static uint64_t reserve(_Atomic uint64_t *next, uint64_t time, uint64_t cost)
 
 static void timer_set(struct io_queue *queue)
 {
-    uint64_t time = now();
+    uint64_t time = loop_now();
 
     if (queue->delayed)
         loop_timer_set(&queue->timer, queue->delayed->start > time ? queue->delayed->start - time : 1, 0);
@@ -105,7 +96,7 @@ static struct io_slot *undelay(struct io_queue *queue)
 static void timer_ready(struct loop_source *source)
 {
     struct io_queue *queue = source->owner;
-    uint64_t time = now();
+    uint64_t time = loop_now();
 
     loop_timer_clear(source);
     while (queue->delayed && queue->delayed->start <= time)
@@ -116,7 +107,7 @@ static void timer_ready(struct loop_source *source)
 
 void io_slot_begin(struct io_slot *slot, struct throttle *throttle, uint64_t bytes)
 {
-    uint64_t time = throttle->iops || throttle->bytes_per_second ? now() : 0, other;
+    uint64_t time = throttle->iops || throttle->bytes_per_second ? loop_now() : 0, other;
 
     slot->start = 0;
     if (throttle->iops)

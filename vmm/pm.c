@@ -3,8 +3,6 @@
  * Power management: the fixed hardware of ACPI ([ACPI] 4.8.3) behind the PIIX4's function 3, whose base register
  * firmware may move. The machine is in ACPI mode from the start: there is no SMI command.
  */
-#include <time.h>
-
 #include "chipset.h"
 
 #define BASE_REGISTER 0x40u
@@ -26,17 +24,9 @@
 
 #define SECOND UINT64_C(1000000000)
 
-static uint64_t nanoseconds(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * SECOND + (uint64_t)time.tv_nsec;
-}
-
 static uint32_t timer(const struct pm *pm)
 {
-    return (uint32_t)((unsigned __int128)(nanoseconds() - pm->state.began) * TIMER_HZ / SECOND);
+    return (uint32_t)((unsigned __int128)(loop_now() - pm->state.began) * TIMER_HZ / SECOND);
 }
 
 static void update(struct pm *pm)
@@ -97,7 +87,7 @@ static void reset(struct pci_device *pci)
 {
     struct pm *pm = (struct pm *)pci;
 
-    pm->state = (struct pm_state){.control = SCI_ENABLED, .began = nanoseconds()};
+    pm->state = (struct pm_state){.control = SCI_ENABLED, .began = loop_now()};
     update(pm);
 }
 

@@ -5,7 +5,7 @@
 #define KEYBOARD_DATA 0x60u
 #define KEYBOARD_COMMAND 0x64u
 #define CONTROL_A 0x92u
-#define APM 0xb2u
+#define APM 0xb2u /* and B3 */
 
 #define STATUS_ANSWER 0x01u
 #define STATUS_SYSTEM 0x04u
@@ -34,22 +34,9 @@ static void answer(struct ports *ports, uint8_t value)
     ports->state.answered = true;
 }
 
-static uint64_t keyboard_status(void *owner, uint64_t offset, unsigned size)
+static void keyboard_command(struct ports *ports, uint8_t value)
 {
-    const struct ports *ports = owner;
-
-    (void)offset;
-    (void)size;
-    return STATUS_SYSTEM | STATUS_UNLOCKED | (ports->state.answered ? STATUS_ANSWER : 0);
-}
-
-static void keyboard_command(void *owner, uint64_t offset, unsigned size, uint64_t value)
-{
-    struct ports *ports = owner;
-
-    (void)offset;
-    (void)size;
-    ports->state.command = (uint8_t)value;
+    ports->state.command = value;
     if ((value & PULSE) == PULSE && !(value & 1))
         machine_reset(ports->machine);
     else if (value == READ_MODE)
@@ -62,77 +49,22 @@ static void keyboard_command(void *owner, uint64_t offset, unsigned size, uint64
         answer(ports, A20 | FAST_RESET);
 }
 
-static uint64_t keyboard_read(void *owner, uint64_t offset, unsigned size)
+static void keyboard_data(struct ports *ports, uint8_t value)
 {
-    struct ports *ports = owner;
-
-    (void)offset;
-    (void)size;
-    ports->state.answered = false;
-    return ports->state.answer;
-}
-
-static void keyboard_write(void *owner, uint64_t offset, unsigned size, uint64_t value)
-{
-    struct ports *ports = owner;
-
-    (void)offset;
-    (void)size;
     if (ports->state.command == WRITE_MODE)
-        ports->state.mode = (uint8_t)value;
+        ports->state.mode = value;
     ports->state.command = 0;
 }
 
-static uint64_t control_a_read(void *owner, uint64_t offset, unsigned size)
+static void control_a(struct ports *ports, uint8_t value)
 {
-    const struct ports *ports = owner;
-
-    (void)offset;
-    (void)size;
-    return ports->state.control_a | A20;
-}
-
-static void control_a_write(void *owner, uint64_t offset, unsigned size, uint64_t value)
-{
-    struct ports *ports = owner;
-
-    (void)offset;
-    (void)size;
-    if (value & ~(uint64_t)ports->state.control_a & FAST_RESET)
+    if (value & ~ports->state.control_a & FAST_RESET)
         machine_reset(ports->machine);
-    ports->state.control_a = (uint8_t)value & (uint8_t)~FAST_RESET;
+    ports->state.control_a = value & (uint8_t)~FAST_RESET;
 }
 
-static uint64_t apm_read(void *owner, uint64_t offset, unsigned size)
+static void panicked(struct ports *ports, uint8_t value)
 {
-    const struct ports *ports = owner;
-
-    (void)size;
-    return ports->state.apm[offset];
-}
-
-static void apm_write(void *owner, uint64_t offset, unsigned size, uint64_t value)
-{
-    struct ports *ports = owner;
-
-    if (size == 1)
-        ports->state.apm[offset] = (uint8_t)value;
-}
-
-static uint64_t panic_read(void *owner, uint64_t offset, unsigned size)
-{
-    (void)owner;
-    (void)offset;
-    (void)size;
-    return PANICKED | CRASH_LOADED;
-}
-
-static void panic_write(void *owner, uint64_t offset, unsigned size, uint64_t value)
-{
-    struct ports *ports = owner;
-
-    (void)offset;
-    (void)size;
     if (value & PANICKED) {
         machine_say(ports->machine, VDISK_ERROR, "the guest has panicked");
         machine_stop(ports->machine, MACHINE_PANICKED);
@@ -141,33 +73,69 @@ static void panic_write(void *owner, uint64_t offset, unsigned size, uint64_t va
     }
 }
 
+/* Each register is of one byte. */
+static uint64_t port_read(void *owner, uint64_t offset, unsigned size)
+{
+    const struct port *port = owner;
+    struct ports_state *state = &port->ports->state;
+
+    switch (port->range.start + offset) {
+    case KEYBOARD_COMMAND:
+        return STATUS_SYSTEM | STATUS_UNLOCKED | (state->answered ? STATUS_ANSWER : 0);
+    case KEYBOARD_DATA:
+        state->answered = false;
+        return state->answer;
+    case CONTROL_A:
+        return state->control_a | A20;
+    case PANIC_PORT:
+        return PANICKED | CRASH_LOADED;
+    default:
+        return size == 1 ? state->apm[offset] : state->apm[0] | (uint64_t)state->apm[1] << 8;
+    }
+}
+
+static void port_write(void *owner, uint64_t offset, unsigned size, uint64_t value)
+{
+    const struct port *port = owner;
+    uint8_t byte = (uint8_t)value;
+
+    switch (port->range.start + offset) {
+    case KEYBOARD_COMMAND:
+        keyboard_command(port->ports, byte);
+        break;
+    case KEYBOARD_DATA:
+        keyboard_data(port->ports, byte);
+        break;
+    case CONTROL_A:
+        control_a(port->ports, byte);
+        break;
+    case PANIC_PORT:
+        panicked(port->ports, byte);
+        break;
+    default:
+        if (size == 1)
+            port->ports->state.apm[offset] = byte;
+    }
+}
+
 int ports_open(struct ports *ports, struct machine *machine)
 {
-    struct bus_range *const all[] = {&ports->keyboard_data, &ports->keyboard_command, &ports->control_a, &ports->apm,
-                                     &ports->panic};
+    static const uint16_t where[PORTS][2] = {
+        {KEYBOARD_DATA, 1}, {KEYBOARD_COMMAND, 1}, {CONTROL_A, 1}, {APM, 2}, {PANIC_PORT, 1}};
+    int err = 0;
 
     ports->machine = machine;
-    ports->keyboard_data = (struct bus_range){KEYBOARD_DATA, 1, ports, keyboard_read, keyboard_write};
-    ports->keyboard_command = (struct bus_range){KEYBOARD_COMMAND, 1, ports, keyboard_status, keyboard_command};
-    ports->control_a = (struct bus_range){CONTROL_A, 1, ports, control_a_read, control_a_write};
-    ports->apm = (struct bus_range){APM, 2, ports, apm_read, apm_write};
-    ports->panic = (struct bus_range){PANIC_PORT, 1, ports, panic_read, panic_write};
-    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
-        int err = bus_add(&machine->pio, all[i]);
+    for (unsigned i = 0; i < PORTS && err == 0; i++) {
+        struct port *port = &ports->port[i];
 
-        if (err < 0)
-            return err;
+        *port = (struct port){.ports = ports, .range = {where[i][0], where[i][1], port, port_read, port_write}};
+        err = bus_add(&machine->pio, &port->range);
     }
-    return 0;
+    return err;
 }
 
 void ports_close(struct ports *ports)
 {
-    struct bus *pio = &ports->machine->pio;
-
-    bus_remove(pio, &ports->keyboard_data);
-    bus_remove(pio, &ports->keyboard_command);
-    bus_remove(pio, &ports->control_a);
-    bus_remove(pio, &ports->apm);
-    bus_remove(pio, &ports->panic);
+    for (unsigned i = 0; i < PORTS; i++)
+        bus_remove(&ports->machine->pio, &ports->port[i].range);
 }

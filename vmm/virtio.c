@@ -184,18 +184,6 @@ static void status_write(struct virtio_device *device, uint8_t value)
 
 /* ---- The common configuration ([VIRTIO] 4.1.4.3) ---- */
 
-/* Where each register begins; the last is where they end. */
-static const uint8_t registers[] = {0, 4, 8, 12, 16, 18, 20, 21, 22, 24, 26, 28, 30, 32, 40, 48, 56};
-
-static unsigned register_find(uint64_t offset)
-{
-    unsigned i = 0;
-
-    while (registers[i + 1] <= offset)
-        i++;
-    return i;
-}
-
 static struct virtio_queue *queue_selected(struct virtio_device *device)
 {
     unsigned select = device->state.queue_select;
@@ -208,91 +196,61 @@ static uint32_t half(uint64_t features, uint32_t select)
     return select < 2 ? (uint32_t)(features >> 32 * select) : 0;
 }
 
-static uint64_t queue_register_read(const struct virtio_queue *queue, unsigned at)
+/* All registers as they are now. */
+static struct virtio_pci_common_cfg common_show(struct virtio_device *device)
 {
-    const struct virtio_queue_state *state = &queue->state;
+    const struct virtio_state *state = &device->state;
+    const struct virtio_queue *queue = queue_selected(device);
+    struct virtio_pci_common_cfg all = {
+        .device_feature_select = state->device_feature_select,
+        .device_feature = half(device->offered, state->device_feature_select),
+        .guest_feature_select = state->driver_feature_select,
+        .guest_feature = half(state->features, state->driver_feature_select),
+        .msix_config = state->config_vector,
+        .num_queues = (uint16_t)device->queue_count,
+        .device_status = state->status,
+        .config_generation = state->generation,
+        .queue_select = state->queue_select,
+    };
 
-    switch (at) {
-    case VIRTIO_PCI_COMMON_Q_SIZE:
-        return state->size;
-    case VIRTIO_PCI_COMMON_Q_MSIX:
-        return state->vector;
-    case VIRTIO_PCI_COMMON_Q_ENABLE:
-        return state->enabled;
-    case VIRTIO_PCI_COMMON_Q_NOFF:
-        return queue->index;
-    case VIRTIO_PCI_COMMON_Q_DESCLO:
-        return state->descriptors;
-    case VIRTIO_PCI_COMMON_Q_AVAILLO:
-        return state->avail;
-    default:
-        return state->used;
-    }
+    if (!queue)
+        return all;
+    all.queue_size = queue->state.size;
+    all.queue_msix_vector = queue->state.vector;
+    all.queue_enable = queue->state.enabled;
+    all.queue_notify_off = (uint16_t)queue->index;
+    all.queue_desc_lo = (uint32_t)queue->state.descriptors;
+    all.queue_desc_hi = (uint32_t)(queue->state.descriptors >> 32);
+    all.queue_avail_lo = (uint32_t)queue->state.avail;
+    all.queue_avail_hi = (uint32_t)(queue->state.avail >> 32);
+    all.queue_used_lo = (uint32_t)queue->state.used;
+    all.queue_used_hi = (uint32_t)(queue->state.used >> 32);
+    return all;
 }
 
-static uint64_t register_read(struct virtio_device *device, unsigned at)
+static uint16_t vector_of(const struct virtio_device *device, uint16_t value)
 {
-    struct virtio_state *state = &device->state;
-    struct virtio_queue *queue = queue_selected(device);
-
-    switch (at) {
-    case VIRTIO_PCI_COMMON_DFSELECT:
-        return state->device_feature_select;
-    case VIRTIO_PCI_COMMON_DF:
-        return half(device->offered, state->device_feature_select);
-    case VIRTIO_PCI_COMMON_GFSELECT:
-        return state->driver_feature_select;
-    case VIRTIO_PCI_COMMON_GF:
-        return half(state->features, state->driver_feature_select);
-    case VIRTIO_PCI_COMMON_MSIX:
-        return state->config_vector;
-    case VIRTIO_PCI_COMMON_NUMQ:
-        return device->queue_count;
-    case VIRTIO_PCI_COMMON_STATUS:
-        return state->status;
-    case VIRTIO_PCI_COMMON_CFGGENERATION:
-        return state->generation;
-    case VIRTIO_PCI_COMMON_Q_SELECT:
-        return state->queue_select;
-    default:
-        return queue ? queue_register_read(queue, at) : 0;
-    }
-}
-
-static uint16_t vector_of(const struct virtio_device *device, uint64_t value)
-{
-    return value < device->pci.msix.count ? (uint16_t)value : NO_VECTOR;
+    return value < device->pci.msix.count ? value : NO_VECTOR;
 }
 
 /* Nothing of a queue changes while it may be in use. */
-static void queue_register_write(struct virtio_queue *queue, unsigned at, uint64_t value)
+static void queue_write(struct virtio_queue *queue, uint64_t offset, const struct virtio_pci_common_cfg *all)
 {
     struct virtio_queue_state *state = &queue->state;
+    uint16_t size = all->queue_size;
 
-    if (at == VIRTIO_PCI_COMMON_Q_MSIX) {
-        state->vector = vector_of(queue->device, value);
+    if (offset == VIRTIO_PCI_COMMON_Q_MSIX) {
+        state->vector = vector_of(queue->device, all->queue_msix_vector);
         return;
     }
     if (state->enabled || queue->device->active)
         return;
-    switch (at) {
-    case VIRTIO_PCI_COMMON_Q_SIZE:
-        if (value > 0 && value <= VIRTIO_QUEUE_SIZE && (value & (value - 1)) == 0)
-            state->size = (uint16_t)value;
-        break;
-    case VIRTIO_PCI_COMMON_Q_ENABLE:
-        state->enabled = value == 1;
-        break;
-    case VIRTIO_PCI_COMMON_Q_DESCLO:
-        state->descriptors = value;
-        break;
-    case VIRTIO_PCI_COMMON_Q_AVAILLO:
-        state->avail = value;
-        break;
-    case VIRTIO_PCI_COMMON_Q_USEDLO:
-        state->used = value;
-        break;
-    }
+    if (size > 0 && size <= VIRTIO_QUEUE_SIZE && (size & (size - 1)) == 0)
+        state->size = size;
+    state->enabled = all->queue_enable == 1;
+    state->descriptors = (uint64_t)all->queue_desc_hi << 32 | all->queue_desc_lo;
+    state->avail = (uint64_t)all->queue_avail_hi << 32 | all->queue_avail_lo;
+    state->used = (uint64_t)all->queue_used_hi << 32 | all->queue_used_lo;
 }
 
 static void features_write(struct virtio_state *state, uint32_t value)
@@ -303,57 +261,48 @@ static void features_write(struct virtio_state *state, uint32_t value)
         state->features = (state->features & ~(UINT64_C(0xffffffff) << shift)) | (uint64_t)value << shift;
 }
 
-static void register_write(struct virtio_device *device, unsigned at, uint64_t value)
-{
-    struct virtio_state *state = &device->state;
-    struct virtio_queue *queue = queue_selected(device);
-
-    switch (at) {
-    case VIRTIO_PCI_COMMON_DFSELECT:
-        state->device_feature_select = (uint32_t)value;
-        break;
-    case VIRTIO_PCI_COMMON_GFSELECT:
-        state->driver_feature_select = (uint32_t)value;
-        break;
-    case VIRTIO_PCI_COMMON_GF:
-        features_write(state, (uint32_t)value);
-        break;
-    case VIRTIO_PCI_COMMON_MSIX:
-        state->config_vector = vector_of(device, value);
-        break;
-    case VIRTIO_PCI_COMMON_STATUS:
-        status_write(device, (uint8_t)value);
-        break;
-    case VIRTIO_PCI_COMMON_Q_SELECT:
-        state->queue_select = (uint16_t)value;
-        break;
-    default:
-        if (queue)
-            queue_register_write(queue, at, value);
-    }
-}
-
-/* Registers are accessed whole; those of 8 bytes by halves, too. */
 static uint64_t common_read(struct virtio_device *device, uint64_t offset, unsigned size)
 {
-    unsigned i = offset < registers[sizeof(registers) - 1] ? register_find(offset) : 0;
+    const struct virtio_pci_common_cfg all = common_show(device);
+    uint64_t value = 0;
 
-    if (offset + size > registers[i + 1] || offset < registers[i])
-        return 0;
-    return register_read(device, registers[i]) >> 8 * (offset - registers[i]);
+    if (offset + size <= sizeof(all))
+        memcpy(&value, (const uint8_t *)&all + offset, size);
+    return value;
 }
 
+/* A register is written from its beginning; of a queue's addresses, any part. */
 static void common_write(struct virtio_device *device, uint64_t offset, unsigned size, uint64_t value)
 {
-    unsigned i = offset < registers[sizeof(registers) - 1] ? register_find(offset) : 0;
-    uint64_t mask = size < 8 ? (UINT64_C(1) << 8 * size) - 1 : UINT64_MAX;
-    unsigned shift = (unsigned)(8 * (offset - registers[i]));
+    struct virtio_pci_common_cfg all = common_show(device);
+    struct virtio_state *state = &device->state;
 
-    if (offset + size > registers[i + 1] || offset < registers[i])
+    if (offset + size > sizeof(all))
         return;
-    if (registers[i + 1] - registers[i] == 8)
-        value = (register_read(device, registers[i]) & ~(mask << shift)) | (value & mask) << shift;
-    register_write(device, registers[i], value);
+    memcpy((uint8_t *)&all + offset, &value, size);
+    switch (offset) {
+    case VIRTIO_PCI_COMMON_DFSELECT:
+        state->device_feature_select = all.device_feature_select;
+        break;
+    case VIRTIO_PCI_COMMON_GFSELECT:
+        state->driver_feature_select = all.guest_feature_select;
+        break;
+    case VIRTIO_PCI_COMMON_GF:
+        features_write(state, all.guest_feature);
+        break;
+    case VIRTIO_PCI_COMMON_MSIX:
+        state->config_vector = vector_of(device, all.msix_config);
+        break;
+    case VIRTIO_PCI_COMMON_STATUS:
+        status_write(device, all.device_status);
+        break;
+    case VIRTIO_PCI_COMMON_Q_SELECT:
+        state->queue_select = all.queue_select;
+        break;
+    default:
+        if (offset >= VIRTIO_PCI_COMMON_Q_SIZE && queue_selected(device))
+            queue_write(queue_selected(device), offset, &all);
+    }
 }
 
 /* ---- The BAR ---- */
@@ -455,7 +404,7 @@ static void pci_describe(struct virtio_device *device, const struct virtio_descr
         capability_add(device, VIRTIO_PCI_CAP_DEVICE_CFG, CONFIG, description->config_size);
     capability_add(device, VIRTIO_PCI_CAP_NOTIFY_CFG, NOTIFY, description->queue_count * NOTIFY_STEP);
     capability_add(device, VIRTIO_PCI_CAP_ISR_CFG, ISR, 1);
-    capability_add(device, VIRTIO_PCI_CAP_COMMON_CFG, COMMON, registers[sizeof(registers) - 1]);
+    capability_add(device, VIRTIO_PCI_CAP_COMMON_CFG, COMMON, sizeof(struct virtio_pci_common_cfg));
     pci_intx_add(&device->pci);
     device->pci.config_written = kicks_place;
     device->pci.reset = reset;
