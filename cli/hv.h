@@ -45,6 +45,13 @@ void hv_words_free(char *words[HV_WORDS_MAX], int count);
 int hv_disk_open(struct cli *cli, const char *text, bool plain, struct machine_disk *disk, struct hv_hold *hold);
 int hv_nic_parse(struct cli *cli, const char *text, struct machine_nic *nic);
 
+/* ---- hv_console.c ---- */
+
+/* Of a machine on a person's terminal, which passes on what is typed between begin and end. */
+bool hv_console_typed(struct machine *machine, uint8_t byte);
+void hv_console_begin(struct cli *cli);
+void hv_console_end(struct cli *cli);
+
 /* ---- hv_control.c ---- */
 
 /* What the process may open while the machine runs, from what it is and --allow. Said. */

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "cli/hv.h"
@@ -102,8 +101,9 @@ static int serial_open(struct cli *cli, struct machine_options *machine)
     if (strcmp(given.serial, "none") == 0)
         return 0;
     if (strcmp(given.serial, "stdio") == 0) {
-        machine->escape = isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp();
-        machine->serial_in = machine->escape || !isatty(STDIN_FILENO) ? STDIN_FILENO : -1;
+        machine->typed =
+            isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp() ? hv_console_typed : NULL;
+        machine->serial_in = machine->typed || !isatty(STDIN_FILENO) ? STDIN_FILENO : -1;
         machine->serial_out = STDOUT_FILENO;
         return 0;
     }
@@ -193,36 +193,22 @@ static void machine_print(const struct machine_options *machine)
 
 /* ---- Running ---- */
 
-/* The guest's terminal does what a terminal does with what is typed: this one passes it on. */
-static void terminal_raw(struct cli *cli, struct termios *before)
-{
-    struct termios raw;
-
-    tcgetattr(STDIN_FILENO, before);
-    raw = *before;
-    cfmakeraw(&raw);
-    tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-    cli->raw_terminal = true;
-}
-
 static int run_machine(struct cli *cli, struct hv *hv)
 {
     const struct machine_options *options_now = &hv->machine;
     struct machine *machine;
-    struct termios before;
     enum machine_end end;
 
     if (hv_paths_make(cli, hv, &given.allow) < 0 || machine_open(options_now, &machine) < 0)
         return EXIT_FAILURE;
-    if (options_now->escape)
-        terminal_raw(cli, &before);
+    if (options_now->typed)
+        hv_console_begin(cli);
     hv_control_open(hv, machine);
     end = machine_run(machine);
     hv_control_close(hv);
     machine_close(machine);
-    if (options_now->escape)
-        tcsetattr(STDIN_FILENO, TCSANOW, &before);
-    cli->raw_terminal = false;
+    if (options_now->typed)
+        hv_console_end(cli);
     switch (end) {
     case MACHINE_PANICKED:
         return EXIT_PANICKED;

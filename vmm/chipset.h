@@ -37,7 +37,6 @@ struct serial {
     struct serial_state state;
     struct loop_source input, output;
     bool listening, flushing; /* the sources are on the loop */
-    bool escaped;             /* Ctrl-] was read */
     uint8_t out[SERIAL_OUT];  /* what the descriptor does not take at once */
     unsigned out_first, out_count;
 };

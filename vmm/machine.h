@@ -44,6 +44,8 @@ struct machine_nic {
     unsigned queues;     /* pairs; 0: one */
 };
 
+struct machine;
+
 struct machine_options {
     const char *name;
     uint64_t memory;
@@ -53,7 +55,7 @@ struct machine_options {
     const char *boot;                     /* "disk,net" */
     bool no_reboot;                       /* end where the guest would start again */
     int serial_in, serial_out;            /* descriptors of COM1, the caller's; -1: none */
-    bool escape;                          /* serial_in is a person's terminal: Ctrl-] begins a command */
+    bool (*typed)(struct machine *machine, uint8_t byte); /* under the lock; true: not for the guest. NULL: all is */
     struct machine_disk disk[MACHINE_DISKS_MAX];
     unsigned disk_count;
     struct machine_nic nic[MACHINE_NICS_MAX];
@@ -70,8 +72,6 @@ enum machine_end {
     MACHINE_PANICKED,    /* the guest says so (pvpanic) */
     MACHINE_CRASHED,     /* KVM cannot go on; also a triple fault where no reboot is wanted */
 };
-
-struct machine;
 
 /* What every device that is opened leaves with the machine: how it is closed, and what of it is to be saved. The struct
  * is the device's. */

@@ -225,56 +225,10 @@ static void port_write(void *owner, uint64_t offset, unsigned size, uint64_t val
     update(serial);
 }
 
-/* ---- A person at the terminal: Ctrl-] and a letter is for the monitor, everything else for the guest ---- */
-
-#define ESCAPE 0x1d /* Ctrl-] */
-
-static void help(struct machine *machine)
-{
-    machine_say(
-        machine, VDISK_WARNING,
-        "Ctrl-] and then: p presses the power button, q switches off at once, r resets, n presses the NMI button, "
-        "Ctrl-] sends Ctrl-]");
-}
-
-static bool command(struct serial *serial, uint8_t byte)
-{
-    struct machine *machine = serial->machine;
-
-    switch (byte) {
-    case ESCAPE:
-        return false;
-    case 'p':
-        machine_power_button(machine);
-        break;
-    case 'q':
-        machine_stop(machine, MACHINE_KILLED);
-        break;
-    case 'r':
-        machine_reset(machine);
-        break;
-    case 'n':
-        machine_nmi(machine);
-        break;
-    default:
-        help(machine);
-    }
-    return true;
-}
-
-static bool console_take(struct serial *serial, uint8_t byte)
-{
-    if (serial->escaped) {
-        serial->escaped = false;
-        return command(serial, byte);
-    }
-    serial->escaped = byte == ESCAPE;
-    return serial->escaped;
-}
-
 static void input_ready(struct loop_source *source)
 {
     struct serial *serial = source->owner;
+    bool (*typed)(struct machine *machine, uint8_t byte) = serial->machine->options->typed;
     uint8_t bytes[SERIAL_FIFO];
     ssize_t got = read(source->fd, bytes, SERIAL_FIFO - serial->state.in_count);
 
@@ -286,7 +240,7 @@ static void input_ready(struct loop_source *source)
         return;
     }
     for (ssize_t i = 0; i < got; i++)
-        if (!serial->machine->options->escape || !console_take(serial, bytes[i]))
+        if (!typed || !typed(serial->machine, bytes[i]))
             receive(serial, bytes[i]);
     update(serial);
 }
