@@ -13,7 +13,7 @@
 #   make install    DESTDIR and PREFIX are honoured
 #
 # A .c file in disk/, vhd/, vhdx/, odx/ or replica/ is part of the library by standing there, one in vmm/, scsi/,
-# loop/ or net/ of the monitor, one in cli/ of the programs (hv*.c of hv), one in fuse/ of vdisk-fuse, one in nbd/ of the plugin for nbdkit, one
+# base/ or net/ of the monitor, one in cli/ of the programs (hv*.c of hv), one in fuse/ of vdisk-fuse, one in nbd/ of the plugin for nbdkit, one
 # in control/ of all of these, and each tests/<dir>/<name>.c is one test program. Everything made goes to build/, one folder
 # a variant.
 
@@ -66,7 +66,7 @@ HV_SRC   := $(sort $(wildcard cli/hv*.c)) $(addprefix cli/,message.c open.c opti
 CONTROL_SRC := $(sort $(wildcard control/*.c))
 FUSE_SRC := $(sort $(wildcard fuse/*.c))
 NBD_SRC  := $(sort $(wildcard nbd/*.c))
-VMM_SRC  := $(sort $(wildcard vmm/*.c scsi/*.c loop/*.c net/*.c))
+VMM_SRC  := $(sort $(wildcard vmm/*.c scsi/*.c base/*.c net/*.c))
 TEST_SRC := $(sort $(wildcard tests/*/*.c))
 TEST_AID := $(sort $(wildcard tests/*.c))   # shared by all test programs
 

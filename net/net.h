@@ -12,7 +12,7 @@
 
 #include <sys/uio.h>
 
-#include "loop/loop.h"
+#include "base/loop.h"
 
 #define NET_LINKS_MAX 8u
 #define NET_FRAME_MAX 65562u /* without the header: the largest that segmentation gives, with a VLAN tag */

@@ -36,13 +36,13 @@ check() {
     allow control disk/vdisk.h
     allow cli disk/vdisk.h control/ vmm/machine.h
     allow fuse disk/vdisk.h disk/mutant.h control/
-    allow scsi disk/vdisk.h disk/endian.h disk/mutant.h
+    allow scsi disk/vdisk.h disk/endian.h disk/mutant.h base/iov.h
     allow nbd disk/vdisk.h disk/mutant.h control/
     allow iscsi disk/vdisk.h scsi/
-    allow loop -
-    allow net loop/
-    allow vmm disk/vdisk.h disk/endian.h disk/mutant.h scsi/ loop/ net/
-    allow vswitch loop/ net/
+    allow base -
+    allow net base/
+    allow vmm disk/vdisk.h disk/endian.h disk/mutant.h scsi/ base/ net/
+    allow vswitch base/ net/
 }
 
 found=$(check)

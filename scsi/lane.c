@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/iov.h"
 #include "unit.h"
 
 int scsi_lane_open(struct scsi_lane *lane, struct vdisk_ring *ring)
@@ -185,50 +186,28 @@ void scsi_reply(struct scsi_command *command, const void *data, size_t length, u
     scsi_finish(command, SCSI_GOOD);
 }
 
-enum walk { WALK_GATHER, WALK_SCATTER, WALK_DIFFER };
-
-/* Steps through length bytes of a buffer, from offset on; returns how many were done (WALK_DIFFER: were the same). */
-static size_t walk(const struct iovec *iov, unsigned count, size_t offset, uint8_t *data, size_t length, enum walk how)
-{
-    size_t done = 0;
-
-    for (unsigned i = 0; i < count && done < length; i++) {
-        uint8_t *base = iov[i].iov_base;
-        size_t part = iov[i].iov_len;
-
-        if (offset >= part) {
-            offset -= part;
-            continue;
-        }
-        base += offset;
-        part -= offset;
-        offset = 0;
-        if (part > length - done)
-            part = length - done;
-        if (how == WALK_GATHER)
-            memcpy(data + done, base, part);
-        else if (how == WALK_SCATTER)
-            memcpy(base, data + done, part);
-        else
-            for (size_t j = 0; j < part; j++)
-                if (base[j] != data[done + j])
-                    return done + j;
-        done += part;
-    }
-    return done;
-}
-
 size_t scsi_gather(const struct scsi_command *command, size_t offset, void *buffer, size_t length)
 {
-    return walk(command->out, command->out_count, offset, buffer, length, WALK_GATHER);
+    return iov_read(command->out, command->out_count, offset, buffer, length);
 }
 
 void scsi_scatter(const struct scsi_command *command, size_t offset, const void *buffer, size_t length)
 {
-    walk(command->in, command->in_count, offset, (uint8_t *)buffer, length, WALK_SCATTER);
+    iov_write(command->in, command->in_count, offset, buffer, length);
 }
 
 size_t scsi_differ(const struct scsi_command *command, size_t offset, const uint8_t *data, size_t length)
 {
-    return walk(command->out, command->out_count, offset, (uint8_t *)data, length, WALK_DIFFER);
+    for (size_t done = 0; done < length;) {
+        uint8_t part[512];
+        size_t got = scsi_gather(command, offset + done, part, length - done < sizeof(part) ? length - done : sizeof(part));
+
+        for (size_t i = 0; i < got; i++)
+            if (part[i] != data[done + i])
+                return done + i;
+        if (got == 0)
+            return done;
+        done += got;
+    }
+    return length;
 }

@@ -11,7 +11,7 @@
 #define VMM_IO_QUEUE_H
 
 #include "disk/vdisk.h"
-#include "loop/loop.h"
+#include "base/loop.h"
 #include "virtio.h"
 
 #define IO_SEGMENTS 126u /* of data; a header and a status besides */

@@ -14,7 +14,7 @@
 #include "bus.h"
 #include "disk/vdisk.h"
 #include "irq.h"
-#include "loop/loop.h"
+#include "base/loop.h"
 #include "memory.h"
 #include "pci.h"
 

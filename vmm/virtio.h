@@ -12,10 +12,8 @@
 #ifndef VMM_VIRTIO_H
 #define VMM_VIRTIO_H
 
-#include <stddef.h>
-#include <sys/uio.h>
-
-#include "loop/loop.h"
+#include "base/iov.h"
+#include "base/loop.h"
 #include "machine.h"
 #include "memory.h"
 #include "pci.h"
@@ -181,14 +179,5 @@ void virtio_queue_break(struct virtio_queue *queue, const char *why);
 /* What the transport calls: maps the rings (-EFAULT: they are not in memory, or not aligned), and tells the driver. */
 int virtio_queue_map(struct virtio_queue *queue);
 void virtio_interrupt(struct virtio_device *device, uint16_t vector, uint8_t isr);
-
-/* ---- Lists of memory ---- */
-
-/* Copies at most length bytes from or to the list, beginning offset bytes into it; returns how many. */
-size_t iov_read(const struct iovec *iov, unsigned count, size_t offset, void *buffer, size_t length);
-size_t iov_write(const struct iovec *iov, unsigned count, size_t offset, const void *buffer, size_t length);
-
-/* Makes the list [offset, offset + length) of itself; returns its new count. The range is inside it. */
-unsigned iov_cut(struct iovec *iov, unsigned count, size_t offset, size_t length);
 
 #endif

@@ -6,8 +6,8 @@
  * on it touches what is its own and never takes the machine's lock, so that who holds that lock may wait for it
  * (loop_call).
  */
-#ifndef LOOP_LOOP_H
-#define LOOP_LOOP_H
+#ifndef BASE_LOOP_H
+#define BASE_LOOP_H
 
 #include <pthread.h>
 #include <stdatomic.h>
