@@ -43,33 +43,43 @@ struct header { /* [ACPI] 5.2.6 */
 } __attribute__((packed));
 _Static_assert(sizeof(struct header) == 36, "table header");
 
-struct address { /* [ACPI] 5.2.3.2 */
-    uint8_t space, bits, offset, access;
-    uint64_t address;
-} __attribute__((packed));
+#define FADT_SIZE 244u /* of revision 3 */
+#define FADT_FACS 36u
+#define FADT_DSDT 40u
+#define FADT_X_DSDT 140u
 
-struct fadt { /* [ACPI] 5.2.9, revision 3 */
-    struct header header;
-    uint32_t facs, dsdt; /* 36 */
-    uint8_t reserved_1, profile;
-    uint16_t sci;
-    uint32_t smi_command; /* 48 */
-    uint8_t acpi_enable, acpi_disable, s4bios, pstate;
-    uint32_t pm1a_event, pm1b_event, pm1a_control, pm1b_control, pm2_control, pm_timer, gpe0, gpe1; /* 56 */
-    uint8_t pm1_event_length, pm1_control_length, pm2_control_length, pm_timer_length;              /* 88 */
-    uint8_t gpe0_length, gpe1_length, gpe1_base, cst;
-    uint16_t c2_latency, c3_latency, flush_size, flush_stride;        /* 96 */
-    uint8_t duty_offset, duty_width, day_alarm, month_alarm, century; /* 104 */
-    uint16_t boot_arch;
-    uint8_t reserved_2;
-    uint32_t flags;       /* 112 */
-    struct address reset; /* 116 */
-    uint8_t reset_value, reserved_3[3];
-    uint64_t x_facs, x_dsdt; /* 132 */
-    struct address x_pm1a_event, x_pm1b_event, x_pm1a_control, x_pm1b_control, x_pm2_control, x_pm_timer, x_gpe0,
-        x_gpe1;
-} __attribute__((packed));
-_Static_assert(sizeof(struct fadt) == 244, "FADT");
+/* A port as a generic address ([ACPI] 5.2.3.2), in one little-endian word: space, bits, offset, size of an access. */
+#define PORT_8 0x01000801u
+#define PORT_16 0x02001001u
+#define PORT_32 0x03002001u
+
+/* [ACPI] 5.2.9, in revision 3; everything else is zero. There is no C2 and no C3. */
+static const struct {
+    uint8_t at, size;
+    uint32_t value;
+} fadt_fields[] = {
+    {46, 2, ISA_IRQ_ACPI}, /* SCI */
+    {56, 4, PM_BASE},
+    {64, 4, PM_BASE + 4},
+    {76, 4, PM_BASE + 8}, /* event and control of PM1a, timer */
+    {88, 1, 4},
+    {89, 1, 2},
+    {91, 1, 4}, /* and their lengths */
+    {96, 2, 0xfff},
+    {98, 2, 0xfff}, /* latency of C2, C3 */
+    {108, 1, CENTURY_INDEX},
+    {109, 2, BOOT_LEGACY_DEVICES | BOOT_NO_VGA},
+    {112, 4, FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP_BUTTON | FADT_NO_RTC_WAKE | FADT_TIMER_32 | FADT_RESET},
+    {116, 4, PORT_8},
+    {120, 4, RESET_PORT},
+    {128, 1, RESET_VALUE},
+    {148, 4, PORT_32},
+    {152, 4, PM_BASE}, /* the same as above, as generic addresses */
+    {172, 4, PORT_16},
+    {176, 4, PM_BASE + 4},
+    {208, 4, PORT_32},
+    {212, 4, PM_BASE + 8},
+};
 
 /* ---- The file of tables and its notes ---- */
 
@@ -156,42 +166,17 @@ static uint32_t dsdt(struct acpi *acpi, uint32_t window)
     return start;
 }
 
-static struct address port(uint16_t number, uint8_t bytes)
-{
-    return (struct address){.space = 1,
-                            .bits = 8 * bytes,
-                            .access = bytes == 1   ? 1
-                                      : bytes == 2 ? 2
-                                                   : 3,
-                            .address = number};
-}
-
 static uint32_t fadt(struct acpi *acpi, uint32_t facs_at, uint32_t dsdt_at)
 {
     uint32_t start = table_begin(acpi, "FACP", 3);
-    struct fadt *fadt;
+    uint8_t *fadt = acpi->tables + start;
 
-    room(acpi, sizeof(*fadt) - sizeof(struct header));
-    fadt = (struct fadt *)(acpi->tables + start);
-    fadt->sci = ISA_IRQ_ACPI;
-    fadt->pm1a_event = PM_BASE;
-    fadt->pm1a_control = PM_BASE + 4;
-    fadt->pm_timer = PM_BASE + 8;
-    fadt->pm1_event_length = 4;
-    fadt->pm1_control_length = 2;
-    fadt->pm_timer_length = 4;
-    fadt->c2_latency = fadt->c3_latency = 0xfff; /* there is no C2 and no C3 */
-    fadt->century = CENTURY_INDEX;
-    fadt->boot_arch = BOOT_LEGACY_DEVICES | BOOT_NO_VGA;
-    fadt->flags = FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP_BUTTON | FADT_NO_RTC_WAKE | FADT_TIMER_32 | FADT_RESET;
-    fadt->reset = port(RESET_PORT, 1);
-    fadt->reset_value = RESET_VALUE;
-    fadt->x_pm1a_event = port(PM_BASE, 4);
-    fadt->x_pm1a_control = port(PM_BASE + 4, 2);
-    fadt->x_pm_timer = port(PM_BASE + 8, 4);
-    pointer_set(acpi, &fadt->facs, facs_at, 4);
-    pointer_set(acpi, &fadt->dsdt, dsdt_at, 4);
-    pointer_set(acpi, &fadt->x_dsdt, dsdt_at, 8);
+    room(acpi, FADT_SIZE - sizeof(struct header));
+    for (size_t i = 0; i < sizeof(fadt_fields) / sizeof(*fadt_fields); i++)
+        memcpy(fadt + fadt_fields[i].at, &fadt_fields[i].value, fadt_fields[i].size);
+    pointer_set(acpi, fadt + FADT_FACS, facs_at, 4);
+    pointer_set(acpi, fadt + FADT_DSDT, dsdt_at, 4);
+    pointer_set(acpi, fadt + FADT_X_DSDT, dsdt_at, 8);
     table_end(acpi, start);
     return start;
 }

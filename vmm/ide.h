@@ -83,7 +83,7 @@ struct ide {
  * ranges of the channels and the BAR. -EINVAL: a disk whose sectors are not of 512 bytes. */
 int ide_make(struct machine *machine, struct memory *memory, struct loop *loop,
              const struct machine_disk *const disks[4], struct ide **ide);
-void ide_free(struct ide *ide);
+void ide_free(void *ide);
 
 /* ---- Between the two files ---- */
 

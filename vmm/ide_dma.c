@@ -330,11 +330,35 @@ static int sources_open(struct ide *ide)
     err = loop_add(ide->loop, &ide->go, EPOLLIN);
     if (err == 0)
         err = loop_add(ide->loop, &ide->completed, EPOLLIN);
-    if (err < 0)
-        close(ide->go.fd);
-    else
+    if (err == 0)
         loop_hook_add(ide->loop, &ide->hook);
     return err;
+}
+
+/* Whatever was opened of it. */
+void ide_free(void *owner)
+{
+    struct ide *ide = owner;
+
+    if (ide->ring)
+        reset(&ide->pci);
+    if (ide->go.fd >= 0) {
+        loop_remove(ide->loop, &ide->go);
+        loop_remove(ide->loop, &ide->completed);
+        close(ide->go.fd);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        if (ide->machine) {
+            bus_remove(&ide->machine->pio, &ide->channel[i].command_ports);
+            bus_remove(&ide->machine->pio, &ide->channel[i].control_ports);
+        }
+        free(ide->channel[i].buffer);
+    }
+    if (ide->pci.pci)
+        pci_unplug(&ide->pci);
+    if (ide->ring)
+        vdisk_ring_close(ide->ring);
+    free(ide);
 }
 
 int ide_make(struct machine *machine, struct memory *memory, struct loop *loop,
@@ -349,63 +373,23 @@ int ide_make(struct machine *machine, struct memory *memory, struct loop *loop,
     ide->machine = machine;
     ide->memory = memory;
     ide->loop = loop;
+    ide->go.fd = -1;
     for (unsigned i = 0; i < 4 && err == 0; i++)
         err = drive_open(ide, i, disks[i]);
     for (unsigned i = 0; i < 2 && err == 0; i++)
         err = channel_open(ide, i, machine);
     if (err == 0)
         err = vdisk_ring_open(16, VDISK_BACKEND_AUTO, &ide->ring);
-    if (err < 0)
-        goto free_ide;
-    if (machine)
+    if (err == 0 && machine)
         err = pci_plug(&machine->pci, &ide->pci, PCI_DEVFN(1, 1));
-    if (err < 0)
-        goto close_ring;
-    err = sources_open(ide);
-    if (err < 0)
-        goto unplug;
+    if (err == 0)
+        err = sources_open(ide);
+    if (err < 0) {
+        ide_free(ide);
+        return err;
+    }
     *result = ide;
     return 0;
-
-unplug:
-    if (machine)
-        pci_unplug(&ide->pci);
-close_ring:
-    vdisk_ring_close(ide->ring);
-free_ide:
-    for (unsigned i = 0; i < 2; i++) {
-        if (machine) {
-            bus_remove(&machine->pio, &ide->channel[i].command_ports);
-            bus_remove(&machine->pio, &ide->channel[i].control_ports);
-        }
-        free(ide->channel[i].buffer);
-    }
-    free(ide);
-    return err;
-}
-
-void ide_free(struct ide *ide)
-{
-    reset(&ide->pci);
-    loop_remove(ide->loop, &ide->go);
-    loop_remove(ide->loop, &ide->completed);
-    close(ide->go.fd);
-    for (unsigned i = 0; i < 2; i++) {
-        if (ide->machine) {
-            bus_remove(&ide->machine->pio, &ide->channel[i].command_ports);
-            bus_remove(&ide->machine->pio, &ide->channel[i].control_ports);
-        }
-        free(ide->channel[i].buffer);
-    }
-    if (ide->machine)
-        pci_unplug(&ide->pci);
-    vdisk_ring_close(ide->ring);
-    free(ide);
-}
-
-static void close_part(void *owner)
-{
-    ide_free(owner);
 }
 
 /* IDE has no way to tell: the next IDENTIFY DEVICE says it. */
@@ -443,7 +427,7 @@ int ide_open(struct machine *machine)
     err = ide_make(machine, &machine->memory, &machine->loop, disks, &ide);
     if (err < 0)
         return machine_error(machine, err, "IDE: %s", strerror(-err));
-    ide->part = (struct machine_part){.name = "ide", .close = close_part, .resized = resized, .owner = ide};
+    ide->part = (struct machine_part){.name = "ide", .close = ide_free, .resized = resized, .owner = ide};
     machine_part_add(machine, &ide->part);
     return 0;
 }

@@ -226,39 +226,33 @@ bool pci_msix_enabled(const struct pci_device *device)
     return device->msix.enabled;
 }
 
-bool pci_msix_holds(const struct pci_device *device, uint64_t offset)
+/* The table and the bits are read and written by 4 or 8 bytes, aligned; the rest is nothing. */
+static bool msix_holds(uint64_t start, uint64_t length, uint64_t offset, unsigned size)
 {
-    const struct pci_msix *msix = &device->msix;
-
-    return (offset >= msix->table && offset < msix->table + (uint64_t)msix->count * ENTRY) ||
-           (offset >= msix->pending && offset < msix->pending + sizeof(device->state.msix_pending));
+    return offset >= start && offset < start + length && (size == 4 || size == 8) && offset % size == 0;
 }
 
-/* The table and the bits are read and written by 4 or 8 bytes, aligned; the rest is nothing. */
 uint64_t pci_msix_read(struct pci_device *device, uint64_t offset, unsigned size)
 {
     const struct pci_msix *msix = &device->msix;
-    bool table = offset >= msix->table && offset < msix->table + (uint64_t)msix->count * ENTRY;
-    const uint8_t *from = table ? (const uint8_t *)device->state.msix : (const uint8_t *)device->state.msix_pending;
     uint64_t value = 0;
 
-    if (!pci_msix_holds(device, offset) || (size != 4 && size != 8) || offset % size != 0)
-        return 0;
-    memcpy(&value, from + (offset - (table ? msix->table : msix->pending)), size);
+    if (msix_holds(msix->table, (uint64_t)msix->count * ENTRY, offset, size))
+        memcpy(&value, (const uint8_t *)device->state.msix + (offset - msix->table), size);
+    else if (msix_holds(msix->pending, sizeof(device->state.msix_pending), offset, size))
+        memcpy(&value, (const uint8_t *)device->state.msix_pending + (offset - msix->pending), size);
     return value;
 }
 
 void pci_msix_write(struct pci_device *device, uint64_t offset, unsigned size, uint64_t value)
 {
     const struct pci_msix *msix = &device->msix;
-    unsigned vector;
 
-    if (offset < msix->table || offset >= msix->table + (uint64_t)msix->count * ENTRY || (size != 4 && size != 8) ||
-        offset % size != 0)
+    if (!msix_holds(msix->table, (uint64_t)msix->count * ENTRY, offset, size))
         return;
-    vector = (unsigned)(offset - msix->table) / ENTRY;
     memcpy((uint8_t *)device->state.msix + (offset - msix->table), &value, size);
-    vector_update(device, vector, !msix->enabled || (msix->flags & PCI_MSIX_FLAGS_MASKALL));
+    vector_update(device, (unsigned)(offset - msix->table) / ENTRY,
+                  !msix->enabled || (msix->flags & PCI_MSIX_FLAGS_MASKALL));
 }
 
 void pci_msix_fire(struct pci_device *device, unsigned vector)

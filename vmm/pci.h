@@ -108,7 +108,6 @@ uint8_t pci_capability_add(struct pci_device *device, uint8_t id, uint8_t length
 /* Vectors whose table and pending bits are at these offsets of the BAR; accesses there that the BAR's callbacks see are
  * passed to pci_msix_read and pci_msix_write. */
 void pci_msix_add(struct pci_device *device, unsigned count, unsigned bar, uint32_t table, uint32_t pending);
-bool pci_msix_holds(const struct pci_device *device, uint64_t offset); /* of the BAR: is it the table or the bits? */
 uint64_t pci_msix_read(struct pci_device *device, uint64_t offset, unsigned size);
 void pci_msix_write(struct pci_device *device, uint64_t offset, unsigned size, uint64_t value);
 bool pci_msix_enabled(const struct pci_device *device);

@@ -432,11 +432,6 @@ static void kicks_close(struct virtio_device *device)
             close(device->queue[i].kick.fd);
 }
 
-static void part_close(void *owner)
-{
-    virtio_free(owner);
-}
-
 int virtio_open(struct virtio_device *device, struct machine *machine, const struct virtio_description *description)
 {
     int err;
@@ -459,14 +454,16 @@ int virtio_open(struct virtio_device *device, struct machine *machine, const str
         kicks_close(device);
         return err;
     }
-    device->part = (struct machine_part){.name = description->name, .close = part_close, .owner = device};
+    device->part = (struct machine_part){.name = description->name, .close = virtio_free, .owner = device};
     if (machine)
         machine_part_add(machine, &device->part);
     return 0;
 }
 
-void virtio_free(struct virtio_device *device)
+void virtio_free(void *owner)
 {
+    struct virtio_device *device = owner;
+
     device_reset(device);
     if (device->machine) {
         pci_unplug(&device->pci);

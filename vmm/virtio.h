@@ -137,7 +137,7 @@ struct virtio_description {
 /* Plugs the device in; from then on the machine closes it. A queue's loop is set before that, or is the main one.
  * machine may be NULL in tests, with memory and loops set. Free: after the vCPUs have stopped; stops the queues. */
 int virtio_open(struct virtio_device *device, struct machine *machine, const struct virtio_description *description);
-void virtio_free(struct virtio_device *device);
+void virtio_free(void *device);
 
 /* config has been changed by the device (under the machine's lock): tells the driver. */
 void virtio_config_changed(struct virtio_device *device);

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "devices.h"
-#include "disk/endian.h"
 #include "disk/mutant.h"
 #include "io_queue.h"
 
@@ -24,18 +23,6 @@
 
 #define BIT(feature) (UINT64_C(1) << (feature))
 
-struct blk_header {
-    struct le32 type, priority;
-    struct le64 sector;
-};
-_Static_assert(sizeof(struct blk_header) == 16, "[VIRTIO] 5.2.6");
-
-struct blk_range {
-    struct le64 sector;
-    struct le32 count, flags;
-};
-_Static_assert(sizeof(struct blk_range) == 16, "[VIRTIO] 5.2.6");
-
 struct request {
     struct io_slot slot; /* first */
     struct vdisk_io io;
@@ -43,7 +30,7 @@ struct request {
     uint8_t *status;
     size_t written; /* of the writable list, if it succeeds */
     unsigned range, range_count;
-    struct blk_range ranges[RANGES];
+    struct virtio_blk_discard_write_zeroes ranges[RANGES];
 };
 
 struct blk {
@@ -103,10 +90,10 @@ static void begin(struct request *request, uint64_t bytes)
 /* All of them have been checked. */
 static void range_next(struct request *request)
 {
-    const struct blk_range *range = &request->ranges[request->range++];
+    const struct virtio_blk_discard_write_zeroes *range = &request->ranges[request->range++];
 
-    request->io.offset = le64_get(range->sector) * SECTOR;
-    request->io.length = (uint64_t)le32_get(range->count) * SECTOR;
+    request->io.offset = range->sector * SECTOR;
+    request->io.length = (uint64_t)range->num_sectors * SECTOR;
 }
 
 /* The list of ranges, copied; a status: it is refused. */
@@ -116,16 +103,16 @@ static int ranges_take(struct request *request, enum vdisk_op op)
     uint64_t size = vdisk_port_size(request->blk->disk->port);
     uint32_t allowed = op == VDISK_ZERO ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0;
 
-    request->range_count = (unsigned)(chain->readable_length / sizeof(struct blk_range));
-    if (chain->readable_length % sizeof(struct blk_range) || request->range_count == 0 ||
+    request->range_count = (unsigned)(chain->readable_length / sizeof(struct virtio_blk_discard_write_zeroes));
+    if (chain->readable_length % sizeof(struct virtio_blk_discard_write_zeroes) || request->range_count == 0 ||
         chain->readable_length > sizeof(request->ranges))
         return VIRTIO_BLK_S_IOERR;
     iov_read(chain->readable, chain->readable_count, 0, request->ranges, chain->readable_length);
     for (unsigned i = 0; i < request->range_count; i++) {
-        const struct blk_range *range = &request->ranges[i];
-        uint64_t sector = le64_get(range->sector), count = le32_get(range->count);
+        const struct virtio_blk_discard_write_zeroes *range = &request->ranges[i];
+        uint64_t sector = range->sector, count = range->num_sectors;
 
-        if (le32_get(range->flags) & ~allowed)
+        if (range->flags & ~allowed)
             return VIRTIO_BLK_S_UNSUPP;
         if (count == 0 || count > RANGE_SECTORS || sector > size / SECTOR || count > size / SECTOR - sector)
             return VIRTIO_BLK_S_IOERR;
@@ -210,7 +197,7 @@ static const char *take(struct io_slot *slot)
 {
     struct request *request = (struct request *)slot;
     struct virtio_chain *chain = &slot->chain;
-    struct blk_header header;
+    struct virtio_blk_outhdr header;
     size_t got;
 
     if (chain->writable_length == 0)
@@ -231,7 +218,7 @@ static const char *take(struct io_slot *slot)
     }
     chain->readable_length -= got;
     chain->readable_count = iov_cut(chain->readable, chain->readable_count, got, chain->readable_length);
-    execute(request, le32_get(header.type), le64_get(header.sector));
+    execute(request, header.type, header.sector);
     return NULL;
 }
 

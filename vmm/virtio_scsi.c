@@ -13,38 +13,17 @@
 #include <string.h>
 
 #include "devices.h"
-#include "disk/endian.h"
 #include "io_queue.h"
 #include "scsi/scsi.h"
 
 #define CONTROL 0u
 #define EVENT 1u
 #define FIRST 2u /* request queue */
-#define CDB_ROOM 32u
-#define SENSE_ROOM 96u
+#define CDB_ROOM VIRTIO_SCSI_CDB_DEFAULT_SIZE
+#define SENSE_ROOM VIRTIO_SCSI_SENSE_DEFAULT_SIZE
+#define HEAD offsetof(struct virtio_scsi_cmd_req, cdb)       /* of a command, before the CDB */
+#define ANSWER offsetof(struct virtio_scsi_cmd_resp, sense) /* before the sense data */
 #define SIZES_OFFSET offsetof(struct virtio_scsi_config, sense_size) /* and cdb_size: the driver's to choose */
-
-struct cmd_header {
-    uint8_t lun[8];
-    struct le64 tag;
-    uint8_t attribute, priority, crn;
-};
-_Static_assert(sizeof(struct cmd_header) == 19, "[VIRTIO] 5.6.6.1");
-
-struct cmd_response {
-    struct le32 sense_length, residual;
-    struct le16 status_qualifier;
-    uint8_t status, response;
-    uint8_t sense[SENSE_ROOM];
-};
-_Static_assert(sizeof(struct cmd_response) == 12 + SENSE_ROOM, "[VIRTIO] 5.6.6.1");
-
-struct control_request {
-    struct le32 type, subtype;
-    uint8_t lun[8];
-    struct le64 tag;
-};
-_Static_assert(sizeof(struct control_request) == 24, "[VIRTIO] 5.6.6.2");
 
 struct request {
     struct io_slot slot; /* first */
@@ -82,10 +61,10 @@ struct hba {
 
 /* moved bytes behind the answer: push marks what it is told of the list that is left, which is not less than they are.
  */
-static void respond(struct request *request, const struct cmd_response *response, size_t moved)
+static void respond(struct request *request, const struct virtio_scsi_cmd_resp *response, size_t moved)
 {
     struct hba *hba = request->hba;
-    size_t room = 12 + hba->sense_size;
+    size_t room = ANSWER + hba->sense_size;
 
     iov_write(request->response, request->response_count, 0, response, room);
     for (unsigned i = 0; i < request->response_count; i++)
@@ -96,12 +75,12 @@ static void respond(struct request *request, const struct cmd_response *response
 static void command_done(struct scsi_command *command)
 {
     struct request *request = (struct request *)((char *)command - offsetof(struct request, command));
-    struct cmd_response response = {.status = command->status};
+    struct virtio_scsi_cmd_resp response = {.status = command->status};
     size_t buffer = command->in_length + command->out_length;
 
-    response.sense_length = le32_of(command->sense_length);
+    response.sense_len = command->sense_length;
     memcpy(response.sense, command->sense, command->sense_length);
-    response.residual = le32_of((uint32_t)(buffer - command->moved));
+    response.resid = (uint32_t)(buffer - command->moved);
     if (command->status == SCSI_GOOD && command->wanted > buffer)
         response.response = VIRTIO_SCSI_S_OVERRUN;
     respond(request, &response, command->in_length > 0 ? command->moved : 0);
@@ -142,16 +121,16 @@ static const char *take(struct io_slot *slot)
     struct hba *hba = (struct hba *)slot->queue->virtio->device;
     struct virtio_chain *chain = &slot->chain;
     struct scsi_command *command = &request->command;
-    struct cmd_header header;
-    struct cmd_response response = {.response = VIRTIO_SCSI_S_BAD_TARGET};
-    size_t head = sizeof(header) + hba->cdb_size;
+    struct virtio_scsi_cmd_req header;
+    struct virtio_scsi_cmd_resp response = {.response = VIRTIO_SCSI_S_BAD_TARGET};
+    size_t head = HEAD + hba->cdb_size;
 
     request->hba = hba;
-    if (!response_take(request, 12 + hba->sense_size) || chain->readable_length < head)
+    if (!response_take(request, ANSWER + hba->sense_size) || chain->readable_length < head)
         return "a request that is too short";
-    iov_read(chain->readable, chain->readable_count, 0, &header, sizeof(header));
+    iov_read(chain->readable, chain->readable_count, 0, &header, HEAD);
     memset(command, 0, offsetof(struct scsi_command, run));
-    iov_read(chain->readable, chain->readable_count, sizeof(header), command->cdb,
+    iov_read(chain->readable, chain->readable_count, HEAD, command->cdb,
              hba->cdb_size < SCSI_CDB ? hba->cdb_size : SCSI_CDB);
     command->cdb_length = hba->cdb_size;
     chain->readable_length -= head;
@@ -186,15 +165,15 @@ static void drain_all(struct hba *hba)
         loop_call(&hba->queue[i].io.thread.loop, io_queue_drain, &hba->queue[i]);
 }
 
-static uint8_t manage(struct hba *hba, const struct control_request *control)
+static uint8_t manage(struct hba *hba, const struct virtio_scsi_ctrl_tmf_req *control)
 {
     unsigned lun;
 
     if (!lun_decode(control->lun, &lun))
         return VIRTIO_SCSI_S_BAD_TARGET;
-    if (le32_get(control->subtype) != VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET && lun >= hba->disk_count)
+    if (control->subtype != VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET && lun >= hba->disk_count)
         return VIRTIO_SCSI_S_INCORRECT_LUN;
-    switch (le32_get(control->subtype)) {
+    switch (control->subtype) {
     case VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET:
         drain_all(hba);
         scsi_target_reset(&hba->target, lun);
@@ -218,12 +197,12 @@ static uint8_t manage(struct hba *hba, const struct control_request *control)
 /* How much of an answer there is; 0: no room for it, or nothing that could be answered. */
 static size_t control_answer(struct virtio_device *device, const struct virtio_chain *chain)
 {
-    struct control_request control = {.type = le32_of(UINT32_MAX)};
+    struct virtio_scsi_ctrl_tmf_req control = {.type = UINT32_MAX};
     struct virtio_scsi_ctrl_an_resp none = {.response = VIRTIO_SCSI_S_OK};
     size_t got = iov_read(chain->readable, chain->readable_count, 0, &control, sizeof(control));
     uint8_t response;
 
-    switch (got >= sizeof(control.type) ? le32_get(control.type) : UINT32_MAX) {
+    switch (got >= sizeof(control.type) ? control.type : UINT32_MAX) {
     case VIRTIO_SCSI_T_TMF:
         if (got < sizeof(control) || chain->writable_length < 1)
             return 0;
