@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# make bench: ours against qemu-img, fio and cp, in turns: each round runs every contestant of a work once, one after the
-# other, and gives one ratio; what is printed is the median of the rounds' ratios and the smallest and the largest.
+# make bench: ours against qemu-img, fio, cp and other exports, in turns: each round runs every contestant of a work once,
+# one after the other, and gives one ratio; what is printed is the median of the rounds' ratios and the smallest and the
+# largest.
 #
 # What is in $OUT afterwards: samples.tsv (all), table.tsv and table.md (ratios and goals), counts.tsv (system calls and
 # memory), *.svg (plots).
@@ -30,7 +31,10 @@ for program in qemu-img fio jq gnuplot strace numfmt /usr/bin/time; do
 done
 mkdir -p "$OUT"
 disk=$(mktemp -d "$DISK/bench.XXXXXX") memory=$(mktemp -d "$MEMORY/bench.XXXXXX") mounted=
+undo=() # commands
 cleanup() {
+    local command
+    for command in "${undo[@]}"; do $command || true; done
     [ -z "$mounted" ] || umount "$mounted" || umount -l "$mounted"
     rm -rf "$disk" "$memory"
 }
@@ -399,6 +403,9 @@ counts() {
     rm -f "$memory"/*
 }
 
+# shellcheck source=bench/exports.sh
+. "$SRC/bench/exports.sh"
+
 random_memory
 sweep
 random_disk
@@ -408,5 +415,6 @@ convert
 reflink
 merge
 compact
+exports
 counts
 OUT=$OUT "$SRC/bench/report.sh"

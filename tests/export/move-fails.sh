@@ -29,7 +29,6 @@ stays() {
 
 # try IMAGE: which is in use.
 try() {
-
     for _ in 1 2; do
         stays "$1" full/b.vhdx
         stays "$1" full/b.vhd
