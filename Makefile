@@ -49,14 +49,14 @@ PACKAGES := liburing jansson libcrypto libisal uuid fdisk ext2fs
 PKG      := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 ALL_CFLAGS = -std=gnu11 -pthread -fPIC -fno-semantic-interposition -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) \
              $(PKG) $(SANITIZE) $(CFLAGS) $(EXTRA)
-ALL_LDFLAGS = -pthread $(SANITIZE) $(LDFLAGS)
+ALL_LDFLAGS = -pthread -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 
-LIB_LIBS  := $(shell pkg-config --libs liburing libisal uuid libcrypto 2>/dev/null) -laio
-CLI_LIBS  := $(shell pkg-config --libs jansson libcrypto fdisk ext2fs 2>/dev/null)
+LIB_LIBS  := $(shell pkg-config --libs liburing libisal uuid 2>/dev/null) -laio
+CLI_LIBS  := $(shell pkg-config --libs jansson fdisk ext2fs 2>/dev/null)
 FUSE_LIBS := $(shell pkg-config --libs fuse3 blkid 2>/dev/null && pkg-config --libs jansson)
 NBD_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)
 VMM_LIBS  := -lslirp -lseccomp
-TEST_LIBS := $(LIB_LIBS) $(VMM_LIBS) $(shell pkg-config --libs cmocka jansson libcrypto 2>/dev/null)
+TEST_LIBS := $(LIB_LIBS) $(VMM_LIBS) $(shell pkg-config --libs cmocka jansson 2>/dev/null)
 
 # ---- Sources ----
 

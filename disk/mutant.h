@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #ifdef VDISK_MUTANTS
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +32,14 @@ static inline bool mutant_code_chosen(const char *format, const char *code)
     return chosen && strncmp(chosen, format, length) == 0 && chosen[length] == '/' &&
            strcmp(chosen + length + 1, code) == 0;
 }
-#define MUTANT(name) mutant_chosen(name)
+/* Asked once at each place: some are between two instructions that must not be far from each other. */
+#define MUTANT(name)                                                                                                   \
+    ({                                                                                                                 \
+        static _Atomic signed char mutant = -1;                                                                        \
+        if (atomic_load_explicit(&mutant, memory_order_relaxed) < 0)                                                   \
+            atomic_store_explicit(&mutant, mutant_chosen(name), memory_order_relaxed);                                 \
+        atomic_load_explicit(&mutant, memory_order_relaxed);                                                           \
+    })
 #define MUTANT_CODE(format, code) mutant_code_chosen(format, code)
 #else
 #define MUTANT(name) false

@@ -222,6 +222,7 @@ static void too_few(void **state)
     }
     send_out(discover());
     assert_offer(frame, received(frame, &count));
+    test_equal(driver.queue[RECEIVE].used->ring[0].id, 0); /* those that were too few are the first */
     assert_false(driver_needs_reset(&driver));
     stop();
 }
