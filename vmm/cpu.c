@@ -9,8 +9,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/sandbox.h"
 #include "cpu.h"
-#include "sandbox.h"
 
 #define KICK SIGUSR1
 

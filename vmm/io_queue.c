@@ -4,13 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sandbox.h"
 #include "disk/mutant.h"
 #include "io_queue.h"
 #include "machine.h"
-#include "sandbox.h"
 
-#define SECOND UINT64_C(1000000000)
-#define SAVED (SECOND / 10)
 #define QUEUES 4u /* as long as nobody asks for more */
 
 /* ---- Slots ---- */
@@ -52,17 +50,6 @@ void io_queue_kick(struct io_queue *queue)
 }
 
 /* ---- Limits ---- */
-
-/* When a request may begin: each moves that time on by what it costs. */
-static uint64_t reserve(_Atomic uint64_t *next, uint64_t time, uint64_t cost)
-{
-    uint64_t before = atomic_load(next), start;
-
-    do {
-        start = before > time - SAVED ? before : time - SAVED;
-    } while (!atomic_compare_exchange_weak(next, &before, start + cost));
-    return start;
-}
 
 static void timer_set(struct io_queue *queue)
 {
@@ -107,17 +94,8 @@ static void timer_ready(struct loop_source *source)
 
 void io_slot_begin(struct io_slot *slot, struct throttle *throttle, uint64_t bytes)
 {
-    uint64_t time = throttle->iops || throttle->bytes_per_second ? loop_now() : 0, other;
-
-    slot->start = 0;
-    if (throttle->iops)
-        slot->start = reserve(&throttle->iops_next, time, SECOND / throttle->iops);
-    if (throttle->bytes_per_second && bytes) {
-        other = reserve(&throttle->bytes_next, time,
-                        (uint64_t)((double)bytes * SECOND / (double)throttle->bytes_per_second));
-        slot->start = other > slot->start ? other : slot->start;
-    }
-    if (slot->start > time)
+    slot->start = throttle_reserve(throttle, bytes);
+    if (slot->start > 0)
         delay(slot->queue, slot);
     else
         slot->queue->ops->submit(slot);

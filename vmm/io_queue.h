@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A request queue of a disk controller: a thread with a loop and a ring of its own, a slot for each request, and how
- * fast a disk may be.
+ * A request queue of a disk controller: a thread with a loop and a ring of its own, and a slot for each request.
  *
  * A request is popped into a slot, of which there are as many as descriptors, and stays there until it is given back.
  *
@@ -10,8 +9,9 @@
 #ifndef VMM_IO_QUEUE_H
 #define VMM_IO_QUEUE_H
 
-#include "disk/vdisk.h"
 #include "base/loop.h"
+#include "base/throttle.h"
+#include "disk/vdisk.h"
 #include "virtio.h"
 
 #define IO_SEGMENTS 126u /* of data; a header and a status besides */
@@ -68,15 +68,7 @@ void io_slot_push(struct io_slot *slot, size_t written);
 void io_queue_drain(void *queue);
 void io_queue_reset(struct io_queue *queue);
 
-/* ---- Limits, shared by all queues of a disk; any thread, no lock ---- */
-
-struct throttle {
-    uint64_t iops, bytes_per_second;        /* 0: no limit */
-    _Atomic uint64_t iops_next, bytes_next; /* when the next request may begin, nanoseconds of the monotonic clock */
-};
-
-/* Submits a request of so many bytes as soon as the disk may go on. What was not used is saved for a tenth of a second.
- */
+/* Submits a request of so many bytes as soon as the disk may go on. */
 void io_slot_begin(struct io_slot *slot, struct throttle *throttle, uint64_t bytes);
 
 #endif

@@ -9,12 +9,12 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/sandbox.h"
 #include "boot.h"
 #include "chipset.h"
 #include "cpu.h"
 #include "devices.h"
 #include "kvm.h"
-#include "sandbox.h"
 
 #define PCI_WINDOW_LOW 0x80000000u /* SeaBIOS places BARs from here where memory ends below */
 
@@ -181,7 +181,8 @@ static int nics_open(struct machine *machine)
 /* Before the machine has threads, each of which narrows itself. */
 static int sandbox_open(struct machine *machine)
 {
-    int err = sandbox_files(machine->options->readable, machine->options->writable);
+    static const char *const devices[] = {"/dev/kvm", "/dev/net/tun", "/dev/null", NULL};
+    int err = sandbox_files(machine->options->readable, machine->options->writable, devices);
 
     if (err == -ENOSYS || err == -EOPNOTSUPP)
         machine_say(machine, VDISK_NOTE,

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sandbox.h"
 #include "devices.h"
 #include "disk/mutant.h"
 #include "net/net.h"
-#include "sandbox.h"
 
 #define CONTROL_MQ 4u /* class, and its one command */
 #define CONTROL_PAIRS_SET 0u

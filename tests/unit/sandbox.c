@@ -22,8 +22,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/sandbox.h"
 #include "disk/vdisk.h"
-#include "vmm/sandbox.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define INSTRUMENTED true
@@ -233,7 +233,7 @@ static void files_closed(void)
     snprintf(other, sizeof(other), "%s/b", given);
     NEED(close(open(path, O_WRONLY | O_CREAT, 0600)) == 0);
     NEED(mkdir(given, 0700) == 0);
-    err = sandbox_files(readable, writable);
+    err = sandbox_files(readable, writable, NULL);
     if (err == -ENOSYS || err == -EOPNOTSUPP)
         _exit(0);
     NEED(err == 0);

@@ -62,12 +62,11 @@ static int rules_add(int rules, const char *const *paths, uint64_t access)
     return err;
 }
 
-int sandbox_files(const char *const *readable, const char *const *writable)
+int sandbox_files(const char *const *readable, const char *const *writable, const char *const *devices)
 {
     static const char *const always[] = {
         "/usr", "/lib", "/lib64", "/dev/urandom", "/etc/resolv.conf", "/run/systemd/resolve", "/sys/devices/system/cpu",
         NULL};
-    static const char *const devices[] = {"/dev/kvm", "/dev/net/tun", "/dev/null", NULL};
     struct landlock_ruleset_attr attributes = {.handled_access_fs = ALL};
     int rules, err;
 
@@ -200,7 +199,7 @@ int sandbox_process(void)
 
 int sandbox_thread(enum sandbox_kind kind)
 {
-    int err = kind == SANDBOX_NET ? sandbox_files(NULL, NULL) : 0; /* the others open nothing at all */
+    int err = kind == SANDBOX_NET ? sandbox_files(NULL, NULL, NULL) : 0; /* the others open nothing at all */
 
     return err == 0 || err == -ENOSYS || err == -EOPNOTSUPP ? filter_load(kind) : err;
 }

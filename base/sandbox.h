@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a guest that breaks out of its machine can still do.
+ * What a guest can still do that breaks out of its machine, or into a process that it sends to.
  *
  * The process, before it makes its threads: sandbox_files (Landlock) says which files it may open from then on,
  * sandbox_process (seccomp) that it starts no program, makes no process and signals nobody else. Those that work on disks
@@ -9,8 +9,8 @@
  *
  * 0 or -errno. Under sanitizers, which need more, nothing is done.
  */
-#ifndef VMM_SANDBOX_H
-#define VMM_SANDBOX_H
+#ifndef BASE_SANDBOX_H
+#define BASE_SANDBOX_H
 
 /* Each may do what those before it may. */
 enum sandbox_kind {
@@ -20,9 +20,9 @@ enum sandbox_kind {
     SANDBOX_PROCESS /* and work on the files that it was given */
 };
 
-/* Files, and directories with all beneath them; absent ones allowed; NULL-terminated, NULL: none. -ENOSYS, -EOPNOTSUPP:
- * this kernel has no Landlock. */
-int sandbox_files(const char *const *readable, const char *const *writable);
+/* Files, and directories with all beneath them; absent ones allowed; NULL-terminated, NULL: none. devices: writable, too.
+ * -ENOSYS, -EOPNOTSUPP: this kernel has no Landlock. */
+int sandbox_files(const char *const *readable, const char *const *writable, const char *const *devices);
 int sandbox_process(void);
 int sandbox_thread(enum sandbox_kind kind); /* the calling one */
 
