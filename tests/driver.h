@@ -27,9 +27,9 @@ struct driver {
     struct virtio_device *device;
     struct driver_queue {
         uint16_t next, seen; /* of avail, of used */
-        struct virtio_descriptor *descriptors;
-        struct virtio_avail *avail;
-        struct virtio_used *used;
+        struct vring_desc *descriptors;
+        struct vring_avail *avail;
+        struct vring_used *used;
     } queue[8];
 };
 
@@ -106,11 +106,11 @@ static inline void driver_give(struct driver *driver, unsigned index, uint16_t f
     struct driver_queue *queue = &driver->queue[index];
 
     for (unsigned i = 0; i < count; i++)
-        queue->descriptors[first + i] = (struct virtio_descriptor){
+        queue->descriptors[first + i] = (struct vring_desc){
             parts[i].address, parts[i].length,
             (uint16_t)((parts[i].write ? DESC_WRITE : 0) | (i + 1 < count ? DESC_NEXT : 0)), (uint16_t)(first + i + 1)};
     queue->avail->ring[queue->next % DRIVER_SIZE] = first;
-    __atomic_store_n(&queue->avail->index, ++queue->next, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&queue->avail->idx, ++queue->next, __ATOMIC_SEQ_CST);
     driver_put(driver, 0x3000 + 4 * index, 2, index);
 }
 
@@ -121,12 +121,12 @@ static inline int64_t driver_wait_for(struct driver *driver, unsigned index, uns
     struct timespec pause = {0, 100000};
 
     for (unsigned i = 0; i < milliseconds * 10; i++) {
-        if (__atomic_load_n(&queue->used->index, __ATOMIC_ACQUIRE) != queue->seen) {
+        if (__atomic_load_n(&queue->used->idx, __ATOMIC_ACQUIRE) != queue->seen) {
             unsigned at = queue->seen++ % DRIVER_SIZE;
 
             if (id)
                 *id = queue->used->ring[at].id;
-            return queue->used->ring[at].length;
+            return queue->used->ring[at].len;
         }
         nanosleep(&pause, NULL);
     }

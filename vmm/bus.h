@@ -15,8 +15,7 @@ struct bus_range {
     uint64_t start, size;
     void *owner; /* given to the callbacks */
 
-    /* offset: from start; size: 1, 2, 4 or 8 bytes, not aligned unless the guest does so, and wholly inside the range.
-     */
+    /* offset: from start; size: 1, 2, 4 or 8 bytes, aligned only if the guest does so, and wholly inside the range. */
     uint64_t (*read)(void *owner, uint64_t offset, unsigned size);
     void (*write)(void *owner, uint64_t offset, unsigned size, uint64_t value);
 };

@@ -6,14 +6,11 @@
 
 #include "chipset.h"
 
-/* SeaBIOS knows by the subsystem that fw_cfg is there. It writes the PAM registers; memory answers there at all times.
- */
+/* SeaBIOS knows by the subsystem that fw_cfg is there. It writes the PAM registers; memory answers there always. */
 static int bridges_open(struct chipset *chipset, struct machine *machine)
 {
-    const struct pci_id host = {
-        .vendor = 0x8086, .device = 0x1237, .subsystem_vendor = 0x1af4, .subsystem = 0x1100, .class = 6, .revision = 2};
-    const struct pci_id isa = {
-        .vendor = 0x8086, .device = 0x7000, .subsystem_vendor = 0x1af4, .subsystem = 0x1100, .class = 6, .subclass = 1};
+    static const struct pci_id host = {0x8086, 0x1237, 0x1af4, 0x1100, 0x060000, 2};
+    static const struct pci_id isa = {0x8086, 0x7000, 0x1af4, 0x1100, 0x060100, 0};
     int err;
 
     pci_device_init(&chipset->host, "i440fx host bridge", &host);

@@ -65,8 +65,7 @@ void cpus_nmi(struct machine *machine);   /* to the first one */
 /* The first processor begins in 64-bit mode at entry, with RSI and the page tables at page_table. Paused. */
 int cpus_start_long(struct machine *machine, uint64_t entry, uint64_t rsi, uint64_t page_table);
 
-/* cpu_state.c: what is in a processor, taken out and put back while it stands still. -errno where KVM refuses a part.
- */
+/* cpu_state.c: what is in a processor, taken out and put back while it stands still. -errno: KVM refuses a part. */
 int cpu_state_get(struct cpu *cpu, struct cpu_state *state);
 int cpu_state_set(struct cpu *cpu, const struct cpu_state *state);
 

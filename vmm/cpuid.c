@@ -46,8 +46,7 @@ static void features(struct cpu *cpu, struct kvm_cpuid_entry2 *entry, unsigned c
         entry->edx |= LEAF1_EDX_HTT;
 }
 
-/* Who shares a cache: all the last level, nobody the others (EAX, bits 7:5 level, 25:14 sharers - 1, 31:26 cores - 1).
- */
+/* Who shares a cache: all the last level, nobody the others (EAX 7:5 level, 25:14 sharers - 1, 31:26 cores - 1). */
 static void cache(struct kvm_cpuid_entry2 *entry, unsigned count, bool intel)
 {
     unsigned level = entry->eax >> 5 & 7, sharers = level >= 3 ? (1u << bits_for(count)) - 1 : 0;

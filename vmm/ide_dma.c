@@ -300,13 +300,7 @@ static int channel_open(struct ide *ide, unsigned index, struct machine *machine
 
 static void describe(struct ide *ide)
 {
-    const struct pci_id id = {.vendor = 0x8086,
-                              .device = 0x7010,
-                              .subsystem_vendor = 0x1af4,
-                              .subsystem = 0x1100,
-                              .class = 1,
-                              .subclass = 1,
-                              .interface = 0x80};
+    static const struct pci_id id = {0x8086, 0x7010, 0x1af4, 0x1100, 0x010180, 0};
     const struct bus_range master = {.size = 16, .owner = ide, .read = master_read, .write = master_write};
 
     pci_device_init(&ide->pci, "ide", &id);

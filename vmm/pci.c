@@ -280,8 +280,8 @@ void pci_device_init(struct pci_device *device, const char *name, const struct p
     pci_set(device, PCI_VENDOR_ID, 2, id->vendor);
     pci_set(device, PCI_DEVICE_ID, 2, id->device);
     pci_set(device, PCI_REVISION_ID, 1, id->revision);
-    pci_set(device, PCI_CLASS_PROG, 1, id->interface);
-    pci_set(device, PCI_CLASS_DEVICE, 2, (uint32_t)id->class << 8 | id->subclass);
+    pci_set(device, PCI_CLASS_PROG, 1, id->class);
+    pci_set(device, PCI_CLASS_DEVICE, 2, id->class >> 8);
     pci_set(device, PCI_SUBSYSTEM_VENDOR_ID, 2, id->subsystem_vendor);
     pci_set(device, PCI_SUBSYSTEM_ID, 2, id->subsystem);
     pci_allow(device, PCI_COMMAND, 2,

@@ -86,7 +86,8 @@ struct pci {
 
 struct pci_id {
     uint16_t vendor, device, subsystem_vendor, subsystem;
-    uint8_t class, subclass, interface, revision;
+    uint32_t class; /* and subclass and interface: 24 bits */
+    uint8_t revision;
 };
 
 /* memory_start: of the window for memory BARs, which ends at PCI_MEMORY_END. machine is NULL in tests. */

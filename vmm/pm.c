@@ -108,13 +108,7 @@ void pm_power_button(struct pm *pm)
 
 int pm_open(struct pm *pm, struct machine *machine)
 {
-    const struct pci_id id = {.vendor = 0x8086,
-                              .device = 0x7113,
-                              .subsystem_vendor = 0x1af4,
-                              .subsystem = 0x1100,
-                              .class = 6,
-                              .subclass = 0x80,
-                              .revision = 3};
+    static const struct pci_id id = {0x8086, 0x7113, 0x1af4, 0x1100, 0x068000, 3};
 
     pci_device_init(&pm->pci, "piix4 power management", &id);
     pm->machine = machine;

@@ -5,21 +5,12 @@
  * alone.
  */
 #include <errno.h>
+#include <linux/virtio_pci.h>
 #include <string.h>
 
 #include "disk/mutant.h"
 #include "machine.h"
 #include "virtio.h"
-
-#define NEXT 1u /* flags of a descriptor */
-#define WRITE 2u
-#define INDIRECT 4u
-
-#define NO_INTERRUPT 1u /* avail->flags */
-#define NO_NOTIFY 1u    /* used->flags */
-
-#define STATUS_NEEDS_RESET 0x40u
-#define ISR_CONFIG 2u
 
 static uint16_t load(const uint16_t *word)
 {
@@ -72,8 +63,8 @@ void virtio_queue_break(struct virtio_queue *queue, const char *why)
     if (device->machine)
         machine_say(device->machine, VDISK_WARNING, "%s: queue %u: %s: stopped until the guest resets the device",
                     device->pci.name, queue->index, why);
-    atomic_fetch_or(&device->state.status, STATUS_NEEDS_RESET);
-    virtio_interrupt(device, device->state.config_vector, ISR_CONFIG);
+    atomic_fetch_or(&device->state.status, VIRTIO_CONFIG_S_NEEDS_RESET);
+    virtio_interrupt(device, device->state.config_vector, VIRTIO_PCI_ISR_CONFIG);
 }
 
 static int refuse(struct virtio_queue *queue, const char *why)
@@ -84,51 +75,51 @@ static int refuse(struct virtio_queue *queue, const char *why)
 
 /* One descriptor's memory into the list: all that is readable comes first ([VIRTIO] 2.7.4.2). */
 static const char *segment_add(struct virtio_queue *queue, struct virtio_chain *chain,
-                               const struct virtio_descriptor *descriptor)
+                               const struct vring_desc *descriptor)
 {
     unsigned count = chain->readable_count + chain->writable_count;
-    void *host = memory_range(queue->device->memory, descriptor->address, descriptor->length);
+    void *host = memory_range(queue->device->memory, descriptor->addr, descriptor->len);
 
     if (!host)
-        return descriptor->length == 0 ? "an empty descriptor" : "a descriptor that is not in memory";
+        return descriptor->len == 0 ? "an empty descriptor" : "a descriptor that is not in memory";
     if (count == chain->iov_max)
         return "a chain that is too long";
-    chain->iov[count] = (struct iovec){host, descriptor->length};
-    if (descriptor->flags & WRITE) {
+    chain->iov[count] = (struct iovec){host, descriptor->len};
+    if (descriptor->flags & VRING_DESC_F_WRITE) {
         chain->writable_count++;
-        chain->writable_length += descriptor->length;
+        chain->writable_length += descriptor->len;
     } else if (chain->writable_count > 0) {
         return "a readable descriptor after a writable one";
     } else {
         chain->readable_count++;
-        chain->readable_length += descriptor->length;
+        chain->readable_length += descriptor->len;
     }
     return NULL;
 }
 
 /* Walks a table of so many descriptors from one on. A chain visits none twice, so it ends within count steps. */
 static const char *table_walk(struct virtio_queue *queue, struct virtio_chain *chain,
-                              const struct virtio_descriptor *table, unsigned count, unsigned index, bool indirect)
+                              const struct vring_desc *table, unsigned count, unsigned index, bool indirect)
 {
     for (unsigned steps = 0; steps < count; steps++) {
-        struct virtio_descriptor copy;
+        struct vring_desc copy;
         const char *why;
 
         if (index >= count)
             return "a descriptor beyond the table";
         memcpy(&copy, (const void *)&table[index], sizeof(copy));
         __asm__ volatile("" : "+m"(copy)); /* the copy is what is used: it is not read again from the guest */
-        if (copy.flags & INDIRECT) {
-            const void *inner = memory_range(queue->device->memory, copy.address, copy.length);
+        if (copy.flags & VRING_DESC_F_INDIRECT) {
+            const void *inner = memory_range(queue->device->memory, copy.addr, copy.len);
 
-            if (indirect || (copy.flags & NEXT) || !virtio_has(queue->device, VIRTIO_INDIRECT))
+            if (indirect || (copy.flags & VRING_DESC_F_NEXT) || !virtio_has(queue->device, VIRTIO_INDIRECT))
                 return "an indirect table where none may be";
-            if (!inner || copy.length % sizeof(copy) != 0 || copy.length / sizeof(copy) > UINT16_MAX)
+            if (!inner || copy.len % sizeof(copy) != 0 || copy.len / sizeof(copy) > UINT16_MAX)
                 return "an indirect table that is not in memory or not whole";
-            return table_walk(queue, chain, inner, copy.length / sizeof(copy), 0, true);
+            return table_walk(queue, chain, inner, copy.len / sizeof(copy), 0, true);
         }
         why = segment_add(queue, chain, &copy);
-        if (why || !(copy.flags & NEXT))
+        if (why || !(copy.flags & VRING_DESC_F_NEXT))
             return why;
         index = copy.next;
     }
@@ -143,7 +134,7 @@ int virtio_queue_pop(struct virtio_queue *queue, struct virtio_chain *chain)
 
     if (!queue->active || queue->broken)
         return 0;
-    waiting = (uint16_t)(load(&queue->avail->index) - state->avail_next);
+    waiting = (uint16_t)(load(&queue->avail->idx) - state->avail_next);
     if (waiting == 0)
         return 0;
     if (waiting > state->size)
@@ -171,14 +162,14 @@ bool virtio_queue_listen(struct virtio_queue *queue, bool on)
     if (!queue->active || queue->broken)
         return false;
     if (!virtio_has(queue->device, VIRTIO_EVENT_INDEX))
-        store(&queue->used->flags, on ? 0 : NO_NOTIFY);
+        store(&queue->used->flags, on ? 0 : VRING_USED_F_NO_NOTIFY);
     else if (on)
         store(avail_event(queue), queue->state.avail_next);
     memory_mark(queue->device->memory, queue->used, sizeof(*queue->used));
     memory_mark(queue->device->memory, avail_event(queue), sizeof(uint16_t));
     if (!MUTANT("queue-listen-unordered"))
         atomic_thread_fence(memory_order_seq_cst);
-    return on && load(&queue->avail->index) != queue->state.avail_next;
+    return on && load(&queue->avail->idx) != queue->state.avail_next;
 }
 
 static void written_mark(struct memory *memory, const struct virtio_chain *chain, size_t written)
@@ -194,14 +185,14 @@ static void written_mark(struct memory *memory, const struct virtio_chain *chain
 void virtio_queue_fill(struct virtio_queue *queue, unsigned ahead, const struct virtio_chain *chain, size_t written)
 {
     uint16_t at = slot(queue, (uint16_t)(queue->state.used_next + ahead));
-    struct virtio_used *used = queue->used;
+    struct vring_used *used = queue->used;
 
     if (!queue->active)
         return;
     if (queue->device->memory->dirty)
         written_mark(queue->device->memory, chain, written);
     used->ring[at].id = chain->head;
-    used->ring[at].length = (uint32_t)written;
+    used->ring[at].len = (uint32_t)written;
     memory_mark(queue->device->memory, &used->ring[at], sizeof(used->ring[at]));
 }
 
@@ -211,7 +202,7 @@ void virtio_queue_flush(struct virtio_queue *queue, unsigned count)
     if (!queue->active)
         return;
     queue->state.used_next = (uint16_t)(queue->state.used_next + count);
-    store(&queue->used->index, queue->state.used_next);
+    store(&queue->used->idx, queue->state.used_next);
     memory_mark(queue->device->memory, queue->used, sizeof(*queue->used));
 }
 
@@ -230,7 +221,7 @@ void virtio_queue_unpop(struct virtio_queue *queue, unsigned count)
 static bool wanted(struct virtio_queue *queue, uint16_t before, uint16_t now)
 {
     if (!virtio_has(queue->device, VIRTIO_EVENT_INDEX))
-        return !(load(&queue->avail->flags) & NO_INTERRUPT);
+        return !(load(&queue->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
     return (uint16_t)(now - load(used_event(queue)) - 1) < (uint16_t)(now - before);
 }
 

@@ -31,11 +31,6 @@
 #define PCI_VENDOR_VIRTIO 0x1af4
 #define PCI_DEVICE_VIRTIO 0x1040 /* and the virtio device's id */
 
-#define STATUS_FEATURES_OK 8u
-#define STATUS_DRIVER_OK 4u
-#define STATUS_NEEDS_RESET 0x40u
-#define ISR_QUEUE 1u
-#define ISR_CONFIG 2u
 #define NO_VECTOR 0xffffu
 
 /* ---- Interrupts ---- */
@@ -54,7 +49,7 @@ void virtio_config_changed(struct virtio_device *device)
 {
     device->state.generation++;
     if (device->active)
-        virtio_interrupt(device, device->state.config_vector, ISR_CONFIG);
+        virtio_interrupt(device, device->state.config_vector, VIRTIO_PCI_ISR_CONFIG);
 }
 
 /* ---- Queues: the kick ---- */
@@ -65,7 +60,7 @@ static void kicked(struct loop_source *source)
 
     loop_timer_clear(source);
     if (queue->active)
-        queue->device->ops->kick(queue);
+        queue->device->about.ops->kick(queue);
 }
 
 static void ioeventfd_tell(struct virtio_queue *queue, uint64_t address, uint32_t flags)
@@ -82,7 +77,7 @@ static void kicks_place(struct pci_device *pci)
     struct virtio_device *device = (struct virtio_device *)pci;
     const struct pci_bar *bar = &pci->bar[BAR];
 
-    for (unsigned i = 0; i < device->queue_count; i++) {
+    for (unsigned i = 0; i < device->about.queue_count; i++) {
         struct virtio_queue *queue = &device->queue[i];
         uint64_t address = bar->mapped ? bar->range.start + NOTIFY + i * NOTIFY_STEP : 0;
 
@@ -120,14 +115,14 @@ static void queue_state_clear(struct virtio_queue *queue)
 static void device_reset(struct virtio_device *device)
 {
     if (device->active) {
-        for (unsigned i = 0; i < device->queue_count; i++)
+        for (unsigned i = 0; i < device->about.queue_count; i++)
             if (device->queue[i].state.enabled)
                 loop_call(device->queue[i].loop, queue_stop, &device->queue[i]);
-        if (device->ops->reset)
-            device->ops->reset(device);
+        if (device->about.ops->reset)
+            device->about.ops->reset(device);
     }
     device->active = false;
-    for (unsigned i = 0; i < device->queue_count; i++)
+    for (unsigned i = 0; i < device->about.queue_count; i++)
         queue_state_clear(&device->queue[i]);
     memset(&device->state, 0, sizeof(device->state));
     device->state.config_vector = NO_VECTOR;
@@ -142,7 +137,7 @@ static void reset(struct pci_device *pci)
 static void device_activate(struct virtio_device *device)
 {
     device->active = true;
-    for (unsigned i = 0; i < device->queue_count; i++) {
+    for (unsigned i = 0; i < device->about.queue_count; i++) {
         struct virtio_queue *queue = &device->queue[i];
 
         if (!queue->loop)
@@ -152,9 +147,9 @@ static void device_activate(struct virtio_device *device)
             virtio_queue_break(queue, "its rings are not in memory");
         }
     }
-    if (device->ops->activate)
-        device->ops->activate(device);
-    for (unsigned i = 0; i < device->queue_count; i++) {
+    if (device->about.ops->activate)
+        device->about.ops->activate(device);
+    for (unsigned i = 0; i < device->about.queue_count; i++) {
         struct virtio_queue *queue = &device->queue[i];
 
         if (!queue->state.enabled)
@@ -175,10 +170,10 @@ static void status_write(struct virtio_device *device, uint8_t value)
         device_reset(device);
         return;
     }
-    if ((added & STATUS_FEATURES_OK) && ((state->features & ~device->offered) || !virtio_has(device, VIRTIO_VERSION_1)))
-        added &= (uint8_t)~STATUS_FEATURES_OK;
-    atomic_fetch_or(&state->status, added & (uint8_t)~STATUS_NEEDS_RESET);
-    if ((added & STATUS_DRIVER_OK) && (state->status & STATUS_FEATURES_OK))
+    if ((state->features & ~device->offered) || !virtio_has(device, VIRTIO_VERSION_1))
+        added &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
+    atomic_fetch_or(&state->status, added & (uint8_t)~VIRTIO_CONFIG_S_NEEDS_RESET);
+    if ((added & VIRTIO_CONFIG_S_DRIVER_OK) && (state->status & VIRTIO_CONFIG_S_FEATURES_OK))
         device_activate(device);
 }
 
@@ -188,7 +183,7 @@ static struct virtio_queue *queue_selected(struct virtio_device *device)
 {
     unsigned select = device->state.queue_select;
 
-    return select < device->queue_count ? &device->queue[select] : NULL;
+    return select < device->about.queue_count ? &device->queue[select] : NULL;
 }
 
 static uint32_t half(uint64_t features, uint32_t select)
@@ -207,7 +202,7 @@ static struct virtio_pci_common_cfg common_show(struct virtio_device *device)
         .guest_feature_select = state->driver_feature_select,
         .guest_feature = half(state->features, state->driver_feature_select),
         .msix_config = state->config_vector,
-        .num_queues = (uint16_t)device->queue_count,
+        .num_queues = (uint16_t)device->about.queue_count,
         .device_status = state->status,
         .config_generation = state->generation,
         .queue_select = state->queue_select,
@@ -257,7 +252,7 @@ static void features_write(struct virtio_state *state, uint32_t value)
 {
     unsigned shift = 32 * state->driver_feature_select;
 
-    if (state->driver_feature_select < 2 && !(state->status & STATUS_FEATURES_OK))
+    if (state->driver_feature_select < 2 && !(state->status & VIRTIO_CONFIG_S_FEATURES_OK))
         state->features = (state->features & ~(UINT64_C(0xffffffff) << shift)) | (uint64_t)value << shift;
 }
 
@@ -326,8 +321,8 @@ static uint64_t bar_read(void *owner, uint64_t offset, unsigned size)
     case ISR:
         return in_page == 0 ? isr_read(device) : 0;
     case CONFIG:
-        if (in_page + size <= device->config_size)
-            memcpy(&value, (uint8_t *)device->config + in_page, size);
+        if (in_page + size <= device->about.config_size)
+            memcpy(&value, (uint8_t *)device->about.config + in_page, size);
         return value;
     default:
         return pci_msix_read(&device->pci, offset, size);
@@ -336,14 +331,14 @@ static uint64_t bar_read(void *owner, uint64_t offset, unsigned size)
 
 static void device_config_write(struct virtio_device *device, uint64_t offset, unsigned size, uint64_t value)
 {
-    if (offset + size > device->config_size || offset + size > 64)
+    if (offset + size > device->about.config_size || offset + size > 64)
         return;
     for (unsigned i = 0; i < size; i++)
-        if (!(device->config_writable >> (offset + i) & 1))
+        if (!(device->about.config_writable >> (offset + i) & 1))
             return;
-    memcpy((uint8_t *)device->config + offset, &value, size);
-    if (device->ops->config_written)
-        device->ops->config_written(device);
+    memcpy((uint8_t *)device->about.config + offset, &value, size);
+    if (device->about.ops->config_written)
+        device->about.ops->config_written(device);
 }
 
 static void bar_write(void *owner, uint64_t offset, unsigned size, uint64_t value)
@@ -359,7 +354,7 @@ static void bar_write(void *owner, uint64_t offset, unsigned size, uint64_t valu
         device_config_write(device, in_page, size, value);
         break;
     case NOTIFY:
-        if (in_page / NOTIFY_STEP < device->queue_count)
+        if (in_page / NOTIFY_STEP < device->about.queue_count)
             eventfd_write(device->queue[in_page / NOTIFY_STEP].kick.fd, 1);
         break;
     default:
@@ -392,7 +387,6 @@ static void pci_describe(struct virtio_device *device, const struct virtio_descr
         .subsystem_vendor = PCI_VENDOR_VIRTIO,
         .subsystem = description->id,
         .class = description->class,
-        .subclass = description->subclass,
         .revision = 1,
     };
     const struct bus_range range = {.size = BAR_SIZE, .owner = device, .read = bar_read, .write = bar_write};
@@ -412,7 +406,7 @@ static void pci_describe(struct virtio_device *device, const struct virtio_descr
 
 static int kicks_open(struct virtio_device *device)
 {
-    for (unsigned i = 0; i < device->queue_count; i++) {
+    for (unsigned i = 0; i < device->about.queue_count; i++) {
         struct virtio_queue *queue = &device->queue[i];
 
         queue->device = device;
@@ -427,7 +421,7 @@ static int kicks_open(struct virtio_device *device)
 
 static void kicks_close(struct virtio_device *device)
 {
-    for (unsigned i = 0; i < device->queue_count; i++)
+    for (unsigned i = 0; i < device->about.queue_count; i++)
         if (device->queue[i].device && device->queue[i].kick.fd >= 0)
             close(device->queue[i].kick.fd);
 }
@@ -440,12 +434,8 @@ int virtio_open(struct virtio_device *device, struct machine *machine, const str
     pci_describe(device, description);
     device->machine = machine;
     device->memory = machine ? &machine->memory : device->memory;
-    device->ops = description->ops;
+    device->about = *description;
     device->offered = description->features | VIRTIO_INDIRECT | VIRTIO_EVENT_INDEX | VIRTIO_VERSION_1;
-    device->queue_count = description->queue_count;
-    device->config = description->config;
-    device->config_size = description->config_size;
-    device->config_writable = description->config_writable;
     device->state.config_vector = NO_VECTOR;
     err = kicks_open(device);
     if (err == 0 && machine)
@@ -470,6 +460,6 @@ void virtio_free(void *owner)
         kicks_place(&device->pci);
     }
     kicks_close(device);
-    if (device->ops->free)
-        device->ops->free(device);
+    if (device->about.ops->free)
+        device->about.ops->free(device);
 }

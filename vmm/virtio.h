@@ -12,6 +12,9 @@
 #ifndef VMM_VIRTIO_H
 #define VMM_VIRTIO_H
 
+#include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
+
 #include "base/iov.h"
 #include "base/loop.h"
 #include "machine.h"
@@ -48,24 +51,6 @@ struct virtio_queue_state {
     uint64_t descriptors, avail, used; /* guest-physical */
 };
 
-/* The rings as the guest lays them out ([VIRTIO] 2.7.5, 2.7.6, 2.7.8); x86 is little-endian. */
-struct virtio_descriptor {
-    uint64_t address;
-    uint32_t length;
-    uint16_t flags, next;
-};
-
-struct virtio_avail {
-    uint16_t flags, index, ring[]; /* used_event follows the ring */
-};
-
-struct virtio_used {
-    uint16_t flags, index;
-    struct {
-        uint32_t id, length;
-    } ring[]; /* avail_event follows the ring */
-};
-
 struct virtio_queue {
     struct virtio_device *device;
     unsigned index;
@@ -75,9 +60,9 @@ struct virtio_queue {
     uint64_t kick_address;                 /* where KVM has it; 0: nowhere */
     bool active;                           /* between activate and reset */
     bool broken;                           /* the driver broke the rules; nothing is popped any more */
-    struct virtio_descriptor *descriptors; /* where state says, checked at activation */
-    struct virtio_avail *avail;
-    struct virtio_used *used;
+    struct vring_desc *descriptors; /* where state says, checked at activation; x86 is little-endian */
+    struct vring_avail *avail;
+    struct vring_used *used;
 };
 
 struct virtio_ops {
@@ -90,7 +75,7 @@ struct virtio_ops {
     /* See above. Afterwards the device is as new. May be NULL where kick leaves nothing in flight. */
     void (*reset)(struct virtio_device *device);
 
-    /* The driver has written in device->config, inside config_writable. May be NULL. */
+    /* The driver has written in about.config, inside config_writable. May be NULL. */
     void (*config_written)(struct virtio_device *device);
 
     /* The last of virtio_free: frees what the device is in. May be NULL. */
@@ -106,32 +91,28 @@ struct virtio_state {
     uint64_t features; /* what the driver took */
 };
 
+struct virtio_description {
+    const char *name;
+    uint16_t id; /* of the virtio device: 1 network, 2 block, 4 entropy, 8 SCSI */
+    uint32_t class; /* of struct pci_id */
+    uint64_t features;
+    unsigned queue_count;
+    void *config; /* the device's own configuration, little-endian; NULL: none */
+    unsigned config_size;
+    uint64_t config_writable; /* a bit for each of its first 64 bytes */
+    const struct virtio_ops *ops;
+};
+
 struct virtio_device {
     struct pci_device pci;
     struct machine_part part;
     struct machine *machine;
     struct memory *memory;
-    const struct virtio_ops *ops;
+    struct virtio_description about;
     uint64_t offered; /* features, the transport's included */
-    unsigned queue_count;
     struct virtio_queue queue[VIRTIO_QUEUES_MAX];
-    void *config; /* the device's own configuration, little-endian; NULL: none */
-    unsigned config_size;
-    uint64_t config_writable; /* a bit for each of its first 64 bytes */
     struct virtio_state state;
     bool active;
-};
-
-struct virtio_description {
-    const char *name;
-    uint16_t id; /* of the virtio device: 1 network, 2 block, 4 entropy, 8 SCSI */
-    uint8_t class, subclass;
-    uint64_t features;
-    unsigned queue_count;
-    void *config;
-    unsigned config_size;
-    uint64_t config_writable;
-    const struct virtio_ops *ops;
 };
 
 /* Plugs the device in; from then on the machine closes it. A queue's loop is set before that, or is the main one.

@@ -319,8 +319,7 @@ static void describe(struct blk *blk, struct virtio_description *description)
     *description = (struct virtio_description){
         .name = blk->name,
         .id = VIRTIO_ID_BLOCK,
-        .class = 1, /* mass storage */
-        .subclass = 0x80,
+        .class = 0x018000, /* mass storage, of another kind */
         .features = features,
         .queue_count = blk->queue_count,
         .config = &blk->config,

@@ -241,7 +241,7 @@ static int device_open(struct net *net)
     struct virtio_description description = {
         .name = net->name,
         .id = 1,
-        .class = 2,
+        .class = 0x020000, /* network, Ethernet */
         .features = NET_MAC | NET_STATUS | NET_MRG_RXBUF | NET_CSUM | NET_GUEST_CSUM | NET_HOST_TSO4 | NET_HOST_TSO6,
         .queue_count = 2 * net->card.link_count,
         .config = net->config,

@@ -33,7 +33,7 @@ int virtio_rng_open(struct machine *machine)
 {
     static const struct virtio_ops ops = {.kick = kick, .free = rng_free};
     static const struct virtio_description description = {
-        .name = "entropy", .id = VIRTIO_ID_RNG, .class = 0xff, .queue_count = 1, .ops = &ops};
+        .name = "entropy", .id = VIRTIO_ID_RNG, .class = 0xff0000, .queue_count = 1, .ops = &ops};
     struct virtio_device *device = calloc(1, sizeof(*device));
     int err = device ? virtio_open(device, machine, &description) : -ENOMEM;
 

@@ -59,8 +59,7 @@ struct hba {
 
 /* ---- Commands ---- */
 
-/* moved bytes behind the answer: push marks what it is told of the list that is left, which is not less than they are.
- */
+/* moved bytes behind the answer: push marks what it is told of the list that is left, which is no less than these. */
 static void respond(struct request *request, const struct virtio_scsi_cmd_resp *response, size_t moved)
 {
     struct hba *hba = request->hba;
@@ -364,7 +363,7 @@ static int hba_plug(struct hba *hba, struct machine *machine)
     struct virtio_description description = {
         .name = "virtio-scsi",
         .id = VIRTIO_ID_SCSI,
-        .class = 1, /* mass storage */
+        .class = 0x010000, /* mass storage, SCSI */
         .features = UINT64_C(1) << VIRTIO_SCSI_F_CHANGE,
         .queue_count = FIRST + hba->queue_count,
         .config = &hba->config,

@@ -164,12 +164,12 @@ static void start(uint64_t features)
     out(VIRTIO_PCI_COMMON_STATUS, 1, DRIVER | FEATURES_OK | DRIVER_OK);
 }
 
-static struct virtio_avail *avail(void)
+static struct vring_avail *avail(void)
 {
     return guest(AVAIL, 4);
 }
 
-static struct virtio_used *used(void)
+static struct vring_used *used(void)
 {
     return guest(USED, 4);
 }
@@ -181,15 +181,15 @@ static uint16_t *avail_event(void)
 
 static void describe(uint64_t table, unsigned index, uint64_t address, uint32_t length, uint16_t flags, uint16_t next)
 {
-    struct virtio_descriptor *descriptor = guest(table + index * 16, 16);
+    struct vring_desc *descriptor = guest(table + index * 16, 16);
 
-    *descriptor = (struct virtio_descriptor){address, length, flags, next};
+    *descriptor = (struct vring_desc){address, length, flags, next};
 }
 
 static void offer(uint16_t head)
 {
-    avail()->ring[avail()->index % SIZE] = head;
-    avail()->index++;
+    avail()->ring[avail()->idx % SIZE] = head;
+    avail()->idx++;
 }
 
 static int pop(struct virtio_chain *chain)
@@ -227,9 +227,9 @@ static void test_chain(void **state)
     assert_int_equal(iov_cut(chain.writable, 2, 15, 2), 2);
     assert_int_equal(chain.writable[0].iov_len, 1);
     virtio_queue_push(&rig.device.queue[0], &chain, 17);
-    assert_int_equal(used()->index, 1);
+    assert_int_equal(used()->idx, 1);
     assert_int_equal(used()->ring[0].id, 3);
-    assert_int_equal(used()->ring[0].length, 17);
+    assert_int_equal(used()->ring[0].len, 17);
     assert_int_equal(pop(&chain), 0);
     virtio_queue_signal(&rig.device.queue[0]);
     assert_int_equal(in(ISR_PAGE, 1), 1);
@@ -290,7 +290,7 @@ static void test_notifications(void **state)
 
 static const struct hostile {
     const char *name;
-    struct virtio_descriptor descriptor[3], table[2];
+    struct vring_desc descriptor[3], table[2];
     uint16_t head, count; /* count: how far the avail index goes; 0: 1 */
     bool no_indirect;
 } hostile[] = {
@@ -328,12 +328,12 @@ static void test_hostile(void **state)
         memcpy(guest(DESCRIPTORS, sizeof(h->descriptor)), h->descriptor, sizeof(h->descriptor));
         memcpy(guest(TABLE, sizeof(h->table)), h->table, sizeof(h->table));
         avail()->ring[0] = h->head;
-        avail()->index = h->count ? h->count : 1;
+        avail()->idx = h->count ? h->count : 1;
         if (pop(&chain) != -EIO)
             fail_msg("%s: not refused", h->name);
         assert_int_equal(in(VIRTIO_PCI_COMMON_STATUS, 1), DRIVER | FEATURES_OK | DRIVER_OK | NEEDS_RESET);
         assert_int_equal(in(ISR_PAGE, 1), 2);
-        avail()->index = 0;
+        avail()->idx = 0;
         assert_int_equal(pop(&chain), 0);
     }
     start(0);
@@ -433,7 +433,7 @@ static void test_queue_registers(void **state)
     out(VIRTIO_PCI_COMMON_STATUS, 1, 0);
     assert_int_equal(rig.resets, 1);
     virtio_queue_push(&rig.device.queue[0], &chain, 0); /* a completion after the reset is nobody's */
-    assert_int_equal(used()->index, 0);
+    assert_int_equal(used()->idx, 0);
     for (unsigned size = 0; size < 600; size++) {
         out(VIRTIO_PCI_COMMON_Q_SIZE, 2, size);
         assert_true(in(VIRTIO_PCI_COMMON_Q_SIZE, 2) != 0 && in(VIRTIO_PCI_COMMON_Q_SIZE, 2) <= 256);
@@ -565,20 +565,20 @@ static _Atomic unsigned bell; /* kicks */
 
 static void *driver(void *arg)
 {
-    struct virtio_avail *ring = avail();
+    struct vring_avail *ring = avail();
     uint16_t *event = avail_event();
 
     (void)arg;
     for (unsigned i = 0; i < meetings; i++) {
-        uint16_t index = ring->index;
+        uint16_t index = ring->idx;
 
         dawdle(i % 61);
         __atomic_store_n(&ring->ring[index % SIZE], 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&ring->index, (uint16_t)(index + 1), __ATOMIC_RELEASE);
+        __atomic_store_n(&ring->idx, (uint16_t)(index + 1), __ATOMIC_RELEASE);
         atomic_thread_fence(memory_order_seq_cst);
         if (__atomic_load_n(event, __ATOMIC_ACQUIRE) == index)
             atomic_fetch_add(&bell, 1);
-        for (unsigned spins = 1; __atomic_load_n(&used()->index, __ATOMIC_ACQUIRE) != (uint16_t)(index + 1); spins++)
+        for (unsigned spins = 1; __atomic_load_n(&used()->idx, __ATOMIC_ACQUIRE) != (uint16_t)(index + 1); spins++)
             if (spins % 1024 == 0)
                 sched_yield();
     }

@@ -21,7 +21,7 @@ static inline void fuzz_kick(void *owner)
     struct virtio_queue *queue = owner;
 
     if (queue->active)
-        queue->device->ops->kick(queue);
+        queue->device->about.ops->kick(queue);
 }
 
 /* One of the device's queues gets something, and is kicked. */
@@ -35,13 +35,13 @@ static inline struct fuzz_record fuzz_drive(struct driver *driver, struct fuzz_b
     index = record.queue % queues;
     queue = &driver->queue[index];
     for (unsigned i = 0; i < record.descriptors % FUZZ_DESCRIPTORS; i++) {
-        struct virtio_descriptor *descriptor = &queue->descriptors[i];
+        struct vring_desc *descriptor = &queue->descriptors[i];
 
         fuzz_take(bytes, descriptor, sizeof(*descriptor));
-        if (descriptor->address >> 60 != 0xf) /* else as it is */
-            descriptor->address = DRIVER_HEAP + descriptor->address % FUZZ_MEMORY;
-        if (descriptor->length >> 28 != 0xf)
-            descriptor->length %= 8192;
+        if (descriptor->addr >> 60 != 0xf) /* else as it is */
+            descriptor->addr = DRIVER_HEAP + descriptor->addr % FUZZ_MEMORY;
+        if (descriptor->len >> 28 != 0xf)
+            descriptor->len %= 8192;
         if (descriptor->next >> 12 != 0xf)
             descriptor->next %= FUZZ_DESCRIPTORS;
     }
@@ -49,7 +49,7 @@ static inline struct fuzz_record fuzz_drive(struct driver *driver, struct fuzz_b
     queue->avail->ring[queue->next % DRIVER_SIZE] =
         record.head >= 0xf0 ? (uint16_t)(record.head << 8) : record.head % FUZZ_DESCRIPTORS;
     queue->next += record.advance >= 0xf0 ? record.advance << 8 : 1;
-    __atomic_store_n(&queue->avail->index, queue->next, __ATOMIC_RELEASE);
+    __atomic_store_n(&queue->avail->idx, queue->next, __ATOMIC_RELEASE);
     loop_call(driver->device->queue[index].loop, fuzz_kick, &driver->device->queue[index]);
     return record;
 }
