@@ -3,9 +3,9 @@
  * What a guest can still do that breaks out of its machine, or into a process that it sends to.
  *
  * The process, before it makes its threads: sandbox_files (Landlock) says which files it may open from then on,
- * sandbox_process (seccomp) that it starts no program, makes no process and signals nobody else. Those that work on disks
- * for a control socket need the rest. A thread that a guest can reach narrows itself before it does. What is forbidden
- * fails with EPERM or EACCES, so that data in flight still reach their disks.
+ * sandbox_process (seccomp) that it starts no program, makes no process and signals nobody else. Those that work on
+ * disks for a control socket need the rest. A thread that a guest can reach narrows itself before it does. What is
+ * forbidden fails with EPERM or EACCES, so that data in flight still reach their disks.
  *
  * 0 or -errno. Under sanitizers, which need more, nothing is done.
  */
@@ -20,8 +20,8 @@ enum sandbox_kind {
     SANDBOX_PROCESS /* and work on the files that it was given */
 };
 
-/* Files, and directories with all beneath them; absent ones allowed; NULL-terminated, NULL: none. devices: writable, too.
- * -ENOSYS, -EOPNOTSUPP: this kernel has no Landlock. */
+/* Files, and directories with all beneath them; absent ones allowed; NULL-terminated, NULL: none. devices: writable,
+ * too. -ENOSYS, -EOPNOTSUPP: this kernel has no Landlock. */
 int sandbox_files(const char *const *readable, const char *const *writable, const char *const *devices);
 int sandbox_process(void);
 int sandbox_thread(enum sandbox_kind kind); /* the calling one */

@@ -58,8 +58,8 @@ void hv_console_end(struct cli *cli);
 int hv_paths_make(struct cli *cli, struct hv *hv, const struct cli_list *allow);
 void hv_paths_free(struct hv *hv);
 
-/* A socket for each disk that has a name, for commands of `vdisk`. Between the opening of the machine and its running; closed
- * before it is. */
+/* A socket for each disk that has a name, for commands of `vdisk`. Between the opening of the machine and its running;
+ * closed before it is. */
 void hv_control_open(struct hv *hv, struct machine *machine);
 void hv_control_close(struct hv *hv);
 

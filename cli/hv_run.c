@@ -101,8 +101,7 @@ static int serial_open(struct cli *cli, struct machine_options *machine)
     if (strcmp(given.serial, "none") == 0)
         return 0;
     if (strcmp(given.serial, "stdio") == 0) {
-        machine->typed =
-            isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp() ? hv_console_typed : NULL;
+        machine->typed = isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp() ? hv_console_typed : NULL;
         machine->serial_in = machine->typed || !isatty(STDIN_FILENO) ? STDIN_FILENO : -1;
         machine->serial_out = STDOUT_FILENO;
         return 0;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a network card's frames go to: user-mode networking (user.c) or a TAP interface (tap.c). The card is whoever fills
- * in struct net_card: a virtio device, or a test.
+ * What a network card's frames go to: user-mode networking (user.c) or a TAP interface (tap.c). The card is whoever
+ * fills in struct net_card: a virtio device, or a test.
  *
- * A frame has struct net_header before it, as the TAP device and virtio's drivers both have it ([VIRTIO] 5.1.6). A card has
- * a link for each pair of its queues, with a thread and a loop of its own; what is here runs on the link's thread but for open
- * and close.
+ * A frame has struct net_header before it, as the TAP device and virtio's drivers both have it ([VIRTIO] 5.1.6). A card
+ * has a link for each pair of its queues, with a thread and a loop of its own; what is here runs on the link's thread
+ * but for open and close.
  */
 #ifndef NET_NET_H
 #define NET_NET_H
@@ -83,8 +83,9 @@ struct net_card {
     struct net_link *link[NET_LINKS_MAX];
     void *behind; /* the backend's own */
 
-    /* Gives the guest a frame of so many bytes, header apart. -EAGAIN: it has no buffers for it now (resume is called when
-     * it has); -EIO, -EMSGSIZE: no driver, one that broke the rules, or buffers that are too small: the frame is lost. */
+    /* Gives the guest a frame of so many bytes, header apart. -EAGAIN: it has no buffers for it now (resume is called
+     * when it has); -EIO, -EMSGSIZE: no driver, one that broke the rules, or buffers that are too small: the frame is
+     * lost. */
     int (*deliver)(struct net_link *link, const struct net_header *header, const void *frame, size_t length);
     void (*say)(struct net_card *card, const char *text); /* an error, of opening */
 };

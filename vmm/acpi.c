@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The ACPI tables: see acpi.h. Integers are the guest's: little-endian, as x86 is. */
+/* The ACPI tables: see boot.h. Integers are the guest's: little-endian, as x86 is. */
 #include <assert.h>
 #include <stddef.h>
 #include <string.h>
 
-#include "acpi.h"
+#include "boot.h"
 #include "chipset.h"
 #include "vmm/dsdt.hex" /* dsdt_aml_code: what iasl makes of dsdt.asl */
 

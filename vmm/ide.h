@@ -29,7 +29,7 @@ struct ide_drive {
     uint64_t sectors;
     char serial[21];
     bool no_cache, large_sectors; /* large: the physical ones, of 4096 bytes */
-    uint8_t multiple; /* sectors; 0: not set */
+    uint8_t multiple;             /* sectors; 0: not set */
     uint8_t heads, track_sectors;
 };
 

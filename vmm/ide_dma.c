@@ -270,10 +270,7 @@ static int drive_open(struct ide *ide, unsigned number, const struct machine_dis
     drive->disk = disk;
     drive->sectors = vdisk_port_size(disk->port) / IDE_SECTOR;
     drive->large_sectors = vdisk_physical_sector_size(vdisk_port_disk(disk->port)) > IDE_SECTOR;
-    if (disk->serial[0])
-        memcpy(drive->serial, disk->serial, sizeof(drive->serial));
-    else
-        snprintf(drive->serial, sizeof(drive->serial), "ide%u", number);
+    machine_disk_serial(disk, "ide", number, drive->serial);
     return 0;
 }
 

@@ -57,6 +57,14 @@ void machine_part_add(struct machine *machine, struct machine_part *part)
     machine->parts = part;
 }
 
+void machine_disk_serial(const struct machine_disk *disk, const char *kind, unsigned number, char serial[21])
+{
+    if (disk->serial[0])
+        memcpy(serial, disk->serial, 21);
+    else
+        snprintf(serial, 21, "%s%u", kind, number);
+}
+
 /* ---- What ends a machine, or starts it again ---- */
 
 void machine_stop(struct machine *machine, enum machine_end end)
@@ -157,16 +165,12 @@ static int buses_open(struct machine *machine)
 
 static int disks_open(struct machine *machine)
 {
-    for (unsigned i = 0; i < machine->options->disk_count; i++) {
-        const struct machine_disk *disk = &machine->options->disk[i];
-        int err = 0;
+    int err = 0;
 
-        if (disk->bus == MACHINE_VIRTIO)
-            err = virtio_blk_open(machine, disk, i);
-        if (err < 0)
-            return err;
-    }
-    return 0;
+    for (unsigned i = 0; i < machine->options->disk_count && err == 0; i++)
+        if (machine->options->disk[i].bus == MACHINE_VIRTIO)
+            err = virtio_blk_open(machine, &machine->options->disk[i], i);
+    return err;
 }
 
 static int nics_open(struct machine *machine)
@@ -195,7 +199,7 @@ static int sandbox_open(struct machine *machine)
 
 static int (*const parts[])(struct machine *machine) = {
     sandbox_open, loop_part_open,   signals_open, kvm_open,  memory_part_open, buses_open, chipset_open,
-    disks_open,  virtio_scsi_open, ide_open,     nics_open, boot_open,        cpus_open,
+    disks_open,   virtio_scsi_open, ide_open,     nics_open, boot_open,        cpus_open,
 };
 
 int machine_open(const struct machine_options *options, struct machine **result)

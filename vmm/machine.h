@@ -11,10 +11,10 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include "base/loop.h"
 #include "bus.h"
 #include "disk/vdisk.h"
 #include "irq.h"
-#include "base/loop.h"
 #include "memory.h"
 #include "pci.h"
 
@@ -50,11 +50,11 @@ struct machine_options {
     const char *name;
     uint64_t memory;
     unsigned cpus;
-    const char *kernel, *initrd, *append; /* kernel NULL: SeaBIOS */
-    const char *firmware;                 /* NULL: where the package seabios has it */
-    const char *boot;                     /* "disk,net" */
-    bool no_reboot;                       /* end where the guest would start again */
-    int serial_in, serial_out;            /* descriptors of COM1, the caller's; -1: none */
+    const char *kernel, *initrd, *append;                 /* kernel NULL: SeaBIOS */
+    const char *firmware;                                 /* NULL: where the package seabios has it */
+    const char *boot;                                     /* "disk,net" */
+    bool no_reboot;                                       /* end where the guest would start again */
+    int serial_in, serial_out;                            /* descriptors of COM1, the caller's; -1: none */
     bool (*typed)(struct machine *machine, uint8_t byte); /* under the lock; true: not for the guest. NULL: all is */
     struct machine_disk disk[MACHINE_DISKS_MAX];
     unsigned disk_count;
@@ -77,7 +77,7 @@ enum machine_end {
  * is the device's. */
 struct machine_part {
     const char *name;
-    void (*close)(void *owner); /* NULL: nothing to do */
+    void (*close)(void *owner);                                    /* NULL: nothing to do */
     void (*resized)(void *owner, const struct machine_disk *disk); /* under the lock; NULL: it has no disk */
     void *owner;
     void *state; /* one plain struct, no pointers */
@@ -117,6 +117,9 @@ void machine_close(struct machine *machine);
 
 /* The disk of this number has another size now: the guest is told. Not by a thread of the machine. */
 void machine_disk_resized(struct machine *machine, unsigned number);
+
+/* The disk's, or one made from its place: "scsi3". */
+void machine_disk_serial(const struct machine_disk *disk, const char *kind, unsigned number, char serial[21]);
 
 /* Says "<name>: <text>"; any thread. machine_error returns error. */
 void machine_say(struct machine *machine, enum vdisk_level level, const char *format, ...)

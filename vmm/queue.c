@@ -98,8 +98,8 @@ static const char *segment_add(struct virtio_queue *queue, struct virtio_chain *
 }
 
 /* Walks a table of so many descriptors from one on. A chain visits none twice, so it ends within count steps. */
-static const char *table_walk(struct virtio_queue *queue, struct virtio_chain *chain,
-                              const struct vring_desc *table, unsigned count, unsigned index, bool indirect)
+static const char *table_walk(struct virtio_queue *queue, struct virtio_chain *chain, const struct vring_desc *table,
+                              unsigned count, unsigned index, bool indirect)
 {
     for (unsigned steps = 0; steps < count; steps++) {
         struct vring_desc copy;

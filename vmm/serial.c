@@ -228,7 +228,7 @@ static void port_write(void *owner, uint64_t offset, unsigned size, uint64_t val
 static void input_ready(struct loop_source *source)
 {
     struct serial *serial = source->owner;
-    bool (*typed)(struct machine *machine, uint8_t byte) = serial->machine->options->typed;
+    bool (*typed)(struct machine * machine, uint8_t byte) = serial->machine->options->typed;
     uint8_t bytes[SERIAL_FIFO];
     ssize_t got = read(source->fd, bytes, SERIAL_FIFO - serial->state.in_count);
 

@@ -56,10 +56,10 @@ struct virtio_queue {
     unsigned index;
     struct loop *loop; /* where kick runs; NULL: the machine's main loop */
     struct virtio_queue_state state;
-    struct loop_source kick;               /* the ioeventfd */
-    uint64_t kick_address;                 /* where KVM has it; 0: nowhere */
-    bool active;                           /* between activate and reset */
-    bool broken;                           /* the driver broke the rules; nothing is popped any more */
+    struct loop_source kick;        /* the ioeventfd */
+    uint64_t kick_address;          /* where KVM has it; 0: nowhere */
+    bool active;                    /* between activate and reset */
+    bool broken;                    /* the driver broke the rules; nothing is popped any more */
     struct vring_desc *descriptors; /* where state says, checked at activation; x86 is little-endian */
     struct vring_avail *avail;
     struct vring_used *used;
@@ -93,7 +93,7 @@ struct virtio_state {
 
 struct virtio_description {
     const char *name;
-    uint16_t id; /* of the virtio device: 1 network, 2 block, 4 entropy, 8 SCSI */
+    uint16_t id;    /* of the virtio device: 1 network, 2 block, 4 entropy, 8 SCSI */
     uint32_t class; /* of struct pci_id */
     uint64_t features;
     unsigned queue_count;

@@ -36,7 +36,7 @@ struct request {
 struct blk {
     struct virtio_device device; /* first */
     const struct machine_disk *disk;
-    char name[24], serial[VIRTIO_BLK_ID_BYTES];
+    char name[24], serial[VIRTIO_BLK_ID_BYTES + 1];
     struct virtio_blk_config config;
     struct throttle throttle;
     _Atomic bool durable; /* there is no cache as far as the guest knows: writes are durable when done */
@@ -82,11 +82,6 @@ static void done(struct vdisk_io *io, int error)
 
 /* ---- Beginnings ---- */
 
-static void begin(struct request *request, uint64_t bytes)
-{
-    io_slot_begin(&request->slot, &request->blk->throttle, bytes);
-}
-
 /* All of them have been checked. */
 static void range_next(struct request *request)
 {
@@ -130,7 +125,7 @@ static void ranges_begin(struct request *request, enum vdisk_op op)
     }
     request->io.op = op;
     range_next(request);
-    begin(request, 0);
+    io_slot_begin(&request->slot, &request->blk->throttle, 0);
 }
 
 static void transfer_begin(struct request *request, enum vdisk_op op, uint64_t sector)
@@ -150,7 +145,7 @@ static void transfer_begin(struct request *request, enum vdisk_op op, uint64_t s
     if (length == 0 || sector > UINT64_MAX / SECTOR || (!read && blk->disk->readonly))
         finish(request, VIRTIO_BLK_S_IOERR);
     else
-        begin(request, length);
+        io_slot_begin(&request->slot, &blk->throttle, length);
 }
 
 static void identify(struct request *request)
@@ -158,7 +153,7 @@ static void identify(struct request *request)
     struct virtio_chain *chain = &request->slot.chain;
     const struct blk *blk = request->blk;
 
-    request->written = iov_write(chain->writable, chain->writable_count, 0, blk->serial, sizeof(blk->serial));
+    request->written = iov_write(chain->writable, chain->writable_count, 0, blk->serial, VIRTIO_BLK_ID_BYTES);
     finish(request, VIRTIO_BLK_S_OK);
 }
 
@@ -176,7 +171,7 @@ static void execute(struct request *request, uint32_t type, uint64_t sector)
         if (MUTANT("blk-flush-ignored"))
             finish(request, VIRTIO_BLK_S_OK);
         else
-            begin(request, 0);
+            io_slot_begin(&request->slot, &request->blk->throttle, 0);
         break;
     case VIRTIO_BLK_T_GET_ID:
         identify(request);
@@ -329,15 +324,6 @@ static void describe(struct blk *blk, struct virtio_description *description)
     };
 }
 
-static void name(struct blk *blk, const struct machine_disk *disk, unsigned index)
-{
-    snprintf(blk->name, sizeof(blk->name), "virtio-blk %u", index);
-    if (disk->serial[0])
-        memcpy(blk->serial, disk->serial, sizeof(blk->serial)); /* without its end, as the protocol has it */
-    else
-        snprintf(blk->serial, sizeof(blk->serial), "disk%u", index);
-}
-
 int virtio_blk_make(struct machine *machine, struct memory *memory, const struct machine_disk *disk, unsigned index,
                     struct virtio_device **device)
 {
@@ -347,7 +333,8 @@ int virtio_blk_make(struct machine *machine, struct memory *memory, const struct
 
     if (!blk)
         return -ENOMEM;
-    name(blk, disk, index);
+    snprintf(blk->name, sizeof(blk->name), "virtio-blk %u", index);
+    machine_disk_serial(disk, "disk", index, blk->serial);
     blk->disk = disk;
     blk->throttle = (struct throttle){.iops = disk->iops, .bytes_per_second = disk->bytes_per_second};
     blk->device.machine = machine;

@@ -61,8 +61,8 @@ static void say(struct net_card *card, const char *text)
 
 /* One buffer after the other until the frame is in; what was taken is put back if there are too few, so that none is
  * ever shown to the driver in part. */
-static int buffers_fill(struct virtio_queue *queue, struct pair *pair, struct virtio_chain *first,
-                        const uint8_t *frame, size_t length, uint16_t *count)
+static int buffers_fill(struct virtio_queue *queue, struct pair *pair, struct virtio_chain *first, const uint8_t *frame,
+                        size_t length, uint16_t *count)
 {
     bool merge = virtio_has(queue->device, NET_MRG_RXBUF);
     size_t done = 0;

@@ -21,8 +21,8 @@
 #define FIRST 2u /* request queue */
 #define CDB_ROOM VIRTIO_SCSI_CDB_DEFAULT_SIZE
 #define SENSE_ROOM VIRTIO_SCSI_SENSE_DEFAULT_SIZE
-#define HEAD offsetof(struct virtio_scsi_cmd_req, cdb)       /* of a command, before the CDB */
-#define ANSWER offsetof(struct virtio_scsi_cmd_resp, sense) /* before the sense data */
+#define HEAD offsetof(struct virtio_scsi_cmd_req, cdb)               /* of a command, before the CDB */
+#define ANSWER offsetof(struct virtio_scsi_cmd_resp, sense)          /* before the sense data */
 #define SIZES_OFFSET offsetof(struct virtio_scsi_config, sense_size) /* and cdb_size: the driver's to choose */
 
 struct request {
@@ -319,10 +319,7 @@ static int unit_open(struct hba *hba, const struct machine_disk *disk, unsigned 
     struct scsi_unit_options options = {.readonly = disk->readonly};
     int err;
 
-    if (disk->serial[0])
-        memcpy(options.serial, disk->serial, sizeof(disk->serial));
-    else
-        snprintf(options.serial, sizeof(options.serial), "scsi%u", lun);
+    machine_disk_serial(disk, "scsi", lun, options.serial);
     mine->disk = disk;
     mine->throttle = (struct throttle){.iops = disk->iops, .bytes_per_second = disk->bytes_per_second};
     err = scsi_unit_open(disk->port, &options, &mine->unit);
