@@ -28,6 +28,18 @@ static void log_stale_entry(struct hostile_image *image)
     vhdx_image_log_guid_set(image);
 }
 
+/* The second entry says that its sequence begins with the first, but one between them is missing: the first alone is one. */
+static void log_gap(struct hostile_image *image)
+{
+    uint64_t log = vhdx_image_log(image);
+
+    vhdx_image_log_write(image, 0, 50, vhdx_image_log_guid);
+    vhdx_image_log_write(image, 8192, 52, vhdx_image_log_guid); /* of zeros */
+    le_put(image, log + 8192 + 12, 4, 0);
+    vhdx_image_mend(image, log + 8192, 8192);
+    vhdx_image_log_guid_set(image);
+}
+
 static void log_other_guid(struct hostile_image *image)
 {
     vhdx_image_log_write(image, 0, 50, vhdx_image_guid_unknown);
@@ -195,6 +207,7 @@ static void log_page_twice(struct hostile_image *image)
 
 static const struct hostile_kind kinds[] = {
     {"log: an older whole entry before the newest", FINE, DYNAMIC, {{0}}, log_stale_entry},
+    {"log: an entry missing in the middle", FINE, DYNAMIC, {{0}}, log_gap},
     {"log: an entry across the ring's end", FINE, DYNAMIC, {{0}}, log_wraps},
     {"log: entries left over, log GUID zero", FINE, DYNAMIC, {{0}}, log_left_over},
     {"log: entry of another log GUID", REFUSE, DYNAMIC, {{0}}, log_other_guid},

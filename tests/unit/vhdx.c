@@ -126,6 +126,34 @@ static void identities(void **state)
     assert_memory_not_equal(&before.data_write_guid, &after.data_write_guid, sizeof(before.data_write_guid));
 }
 
+/* Of two valid headers the one with the higher sequence number counts, wherever it stands, 2.2.2. */
+static void newer_header(void **state)
+{
+    char dir[TEST_PATH], path[TEST_PATH];
+    struct vhdx_report report = {0};
+    struct vhdx_header header, found;
+    struct file *file;
+    unsigned slot;
+
+    (void)state;
+    scratch_make(dir, true);
+    snprintf(path, sizeof(path), "%s", scratch_path(dir, "a.vhdx"));
+    test_ok(vdisk_close(made(path, NULL)));
+    test_ok(file_open(AT_FDCWD, path, FILE_WRITE, NULL, &file));
+    report.file = file;
+    test_ok(vhdx_header_read(&report, file, &header, &slot));
+    for (unsigned i = 0; i < 4; i++) {
+        header.sequence = le64_of(le64_get(header.sequence) + 1);
+        header.data_write_guid = vhdx_guid_random();
+        header.checksum = le32_of(vhdx_checksum(&header, sizeof(header)));
+        test_ok(file_write(file, &header, sizeof(header), VHDX_HEADER_AT(i / 2)));
+        test_ok(vhdx_header_read(&report, file, &found, &slot));
+        test_equal(slot, i / 2);
+        assert_memory_equal(&found, &header, sizeof(header));
+    }
+    file_close(file);
+}
+
 /* A block is partially present and its chunk's bitmap is not to be found: who gave the chunk a new one would say that
  * the parent has what the block holds. */
 static void bitmap_lost(void **state)
@@ -156,7 +184,8 @@ static void bitmap_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(arithmetic), cmocka_unit_test(known),
-                                       cmocka_unit_test(identities), cmocka_unit_test(bitmap_lost)};
+                                       cmocka_unit_test(identities), cmocka_unit_test(newer_header),
+                                       cmocka_unit_test(bitmap_lost)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

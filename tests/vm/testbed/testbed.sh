@@ -35,7 +35,7 @@ die() {
 gather() {
     local file
     mkdir -p "$work/tree"/{src/build,files}
-    cp -r "$SRC/tests" "$SRC/scripts" "$work/tree/src/"
+    cp -r "$SRC/tests" "$SRC/scripts" "$SRC/bench" "$work/tree/src/"
     for file in vdisk hv libvdisk.so.0 vdisk-fuse nbdkit-vdisk-plugin.so vm-guests; do
         [ ! -e "$BUILD/$file" ] || cp -r "$BUILD/$file" "$work/tree/src/build/"
     done
