@@ -9,6 +9,7 @@
 #   make crash      power cuts, failing storage and kill -9 at length: a million states (CRASH_STATES)
 #   make mutants    deliberate faults, one at a time: the tests must find each of them
 #   make bench      ours against qemu-img, fio and cp: tables and plots in build/bench (bench/run.sh tells its variables)
+#   make bench-vm   our machine against QEMU, in the testbed (bench/machines.sh)
 #   make lint       cppcheck, shellcheck, man pages
 #   make install    DESTDIR and PREFIX are honoured
 #
@@ -99,7 +100,7 @@ VMM := $(BUILD)/libvmm.a
 FUSE_BIN := $(if $(FUSE_LIBS),$(BUILD)/vdisk-fuse)
 NBD_BIN  := $(if $(SANITIZE),,$(if $(shell pkg-config --exists nbdkit && echo yes),$(BUILD)/nbdkit-vdisk-plugin.so))
 
-.PHONY: all tests deps demo check check-vm check-asan check-tsan crash mutants fuzz fuzz-targets bench lint format install uninstall clean FORCE
+.PHONY: all tests deps demo check check-vm check-asan check-tsan crash mutants fuzz fuzz-targets bench bench-vm lint format install uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -244,6 +245,10 @@ fuzz:
 
 bench: all
 	@BUILD=$(BUILD) bench/run.sh
+
+# Our machine against QEMU's, in the testbed; as root.
+bench-vm: all
+	@BUILD=$(BUILD) bench/machines.sh
 
 lint:
 	@scripts/lint.sh

@@ -1,0 +1,97 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# The testbed's side of machines.sh: each machine starts the same Debian from the same image and does the same work, once in
+# each round.
+. "$SRC/tests/vm/testbed/guest.sh"
+need qemu-system-x86_64
+. "$FILES/machines/settings"
+
+job <<END
+#!/bin/sh
+echo userspace
+sleep 3
+device() {
+    for disk in /sys/block/*; do
+        [ "\$(cat "\$disk/serial" 2>/dev/null)" != "\$1" ] || echo "/dev/\${disk##*/}"
+    done
+}
+work() { # NAME DISK OPTION...
+    name=\$1 disk=\$(device "\$2")
+    shift 2
+    fio --name=work --filename="\$disk" --direct=1 --ioengine=io_uring --time_based --runtime=$seconds --output-format=json "\$@" |
+        jq -r --arg name "\$name" '.jobs[0] | "\(\$name): \(.read.iops + .write.iops)"'
+}
+for image in vhdx raw; do
+    work "randread \$image" \$image --rw=randread --bs=4k --iodepth=32
+    work "randwrite \$image" \$image --rw=randwrite --bs=4k --iodepth=32
+    work "read \$image" \$image --rw=read --bs=256k --iodepth=8
+done
+END
+
+# ---- The machines: one processor, the same memory, the kernel directly ----
+
+kernel=("$FILES/guest/vmlinuz" "$FILES/guest/initrd.small" "root=LABEL=vdisk-root console=ttyS0 quiet panic=-1")
+
+hv() {
+    exec "$BUILD/hv" run --memory 384M --kernel "${kernel[0]}" --initrd "${kernel[1]}" --append "${kernel[2]}" --nic none \
+        --disk "$FILES/guest/root.vhdx,overlay" --disk job.raw --disk "$data/vhdx.vhdx,serial=vhdx" --disk "$data/raw.raw,serial=raw"
+}
+
+qemu() { # -M
+    exec qemu-system-x86_64 -M "$1,accel=kvm,memory-backend=memory" -object memory-backend-memfd,id=memory,size=384M -cpu host -m 384M \
+        -nodefaults -no-user-config -no-reboot -display none -serial stdio \
+        -kernel "${kernel[0]}" -initrd "${kernel[1]}" -append "${kernel[2]}" -object iothread,id=io \
+        -drive "if=none,id=root,file=$FILES/guest/root.vhdx,format=vhdx,snapshot=on" -device virtio-blk-pci,drive=root \
+        -drive "if=none,id=job,file=job.raw,format=raw" -device virtio-blk-pci,drive=job \
+        -drive "if=none,id=vhdx,file=$data/vhdx.vhdx,format=vhdx,aio=io_uring" -device virtio-blk-pci,drive=vhdx,iothread=io,serial=vhdx \
+        -drive "if=none,id=raw,file=$data/raw.raw,format=raw,aio=io_uring" -device virtio-blk-pci,drive=raw,iothread=io,serial=raw
+}
+microvm() {
+    qemu microvm,pcie=on
+}
+pc() {
+    qemu pc
+}
+
+# KiB of the process's memory that are not the guest's.
+beside() {
+    awk '/^[0-9a-f]+-/ { guest = /memfd/ } /^Rss:/ && !guest { sum += $2 } END { print sum }' "/proc/$1/smaps"
+}
+
+# listen WHO: notes when the guest is up, and then what memory the machine takes.
+listen() {
+    local line
+    while IFS= read -r line; do
+        line=${line%$'\r'}
+        echo "$line" >>"$1.serial"
+        [ "$line" != userspace ] || { echo "$EPOCHREALTIME" >"$1.up" && sleep 1 && beside "$(cat "$1.pid")" >"$1.kib"; }
+    done
+}
+
+sample() { # WORK WHO VALUE
+    printf 'machine, %s\t%s\t%s\t%s\n' "$1" "$round" "$2" "$3" >>"$RESULTS/samples.tsv"
+}
+
+# ---- Rounds ----
+
+data=/dev/shm # so that the requests' way is measured, and not the testbed's disk
+head -c 192M /dev/urandom >$data/raw.raw
+quietly convert $data/raw.raw $data/vhdx.vhdx
+: >"$RESULTS/samples.tsv"
+for ((round = 1; round <= rounds; round++)); do
+    for who in hv microvm pc; do
+        rm -f $who.*
+        began=$EPOCHREALTIME
+        (echo "$BASHPID" >$who.pid && $who) </dev/null 2>$who.errors | listen $who
+        grep -q '^job: 0' $who.serial || fail "$who: $(cat $who.errors; tail -n 20 $who.serial)"
+        sample start $who "$(awk -v began="$began" -v ended="$(cat $who.up)" 'BEGIN { print 1 / (ended - began) }')"
+        for disk in vhdx raw; do
+            for rw in randread randwrite read; do
+                sample "$rw, $disk" $who "$(sed -n "s/^$rw $disk: //p" $who.serial)"
+            done
+        done
+    done
+done
+for who in hv microvm pc; do
+    printf 'machine, %s: memory beside the guest'"'"'s\t%s\tKiB\n' $who "$(cat $who.kib)" >>"$RESULTS/counts.tsv"
+done
