@@ -126,6 +126,48 @@ static void identities(void **state)
     assert_memory_not_equal(&before.data_write_guid, &after.data_write_guid, sizeof(before.data_write_guid));
 }
 
+static void read_header(const char *path, struct vhdx_header *header)
+{
+    struct vhdx_report report = {0};
+    struct file *file;
+    unsigned slot;
+
+    test_ok(file_open(AT_FDCWD, path, 0, NULL, &file));
+    report.file = file;
+    test_ok(vhdx_header_read(&report, file, header, &slot));
+    file_close(file);
+}
+
+/* A replay changes the file, and not what the guest sees, 2.2.2.1. */
+static void replayed(void **state)
+{
+    struct vdisk_open_options open = {.flags = VDISK_OPEN_WRITE, .log = messages_log(&messages)};
+    char dir[TEST_PATH], path[TEST_PATH], copy[TEST_PATH];
+    struct vhdx_header before, after;
+    struct vdisk_ring *ring;
+    struct vdisk *disk;
+
+    (void)state;
+    scratch_make(dir, true);
+    snprintf(path, sizeof(path), "%s", scratch_path(dir, "a.vhdx"));
+    snprintf(copy, sizeof(copy), "%s", scratch_path(dir, "b.vhdx"));
+    disk = made(path, NULL);
+    test_ok(put(disk, 0));
+    test_ok(vdisk_ring_open(4, VDISK_BACKEND_AUTO, &ring));
+    test_ok(vdisk_transfer(disk, ring, VDISK_FLUSH, NULL, 0, 0));
+    vdisk_ring_close(ring);
+    file_copy(path, copy);
+    test_ok(vdisk_close(disk));
+    read_header(copy, &before);
+    assert_false(vhdx_guid_is_zero(&before.log_guid));
+    test_ok(vdisk_open(copy, &open, &disk));
+    test_ok(vdisk_close(disk));
+    read_header(copy, &after);
+    assert_true(vhdx_guid_is_zero(&after.log_guid));
+    assert_memory_not_equal(&before.file_write_guid, &after.file_write_guid, sizeof(before.file_write_guid));
+    assert_memory_equal(&before.data_write_guid, &after.data_write_guid, sizeof(before.data_write_guid));
+}
+
 /* Of two valid headers the one with the higher sequence number counts, wherever it stands, 2.2.2. */
 static void newer_header(void **state)
 {
@@ -183,9 +225,9 @@ static void bitmap_lost(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(arithmetic), cmocka_unit_test(known),
-                                       cmocka_unit_test(identities), cmocka_unit_test(newer_header),
-                                       cmocka_unit_test(bitmap_lost)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(arithmetic),   cmocka_unit_test(known),
+                                       cmocka_unit_test(identities),   cmocka_unit_test(replayed),
+                                       cmocka_unit_test(newer_header), cmocka_unit_test(bitmap_lost)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
