@@ -41,7 +41,7 @@ static const struct cli_option options[] = {
     {"step", CLI_SIZE, "N", &given.step, "from one sequential request to the next; otherwise --bs"},
     {"seed", CLI_SIZE, "N", &given.seed, "of the random offsets; otherwise 1"},
     {"direct", CLI_FLAG, NULL, &given.direct, "past the page cache (O_DIRECT)"},
-    {"backend", CLI_TEXT, "NAME", &given.backend, "auto, io_uring, libaio, threads or inline"},
+    {"backend", CLI_TEXT, "NAME", &given.backend, "auto, io_uring, libaio, threads, inline or cached"},
     {"json", CLI_FLAG, NULL, &given.json, "print one JSON object"},
     {NULL, CLI_FLAG, NULL, NULL, NULL},
 };
@@ -60,6 +60,7 @@ static const char *const backends[] = {
     [VDISK_BACKEND_AIO] = "libaio",
     [VDISK_BACKEND_THREADS] = "threads",
     [VDISK_BACKEND_INLINE] = "inline",
+    [VDISK_BACKEND_CACHED] = "cached",
 };
 
 struct load;
@@ -387,10 +388,10 @@ static int options_parse(struct cli *cli, struct load *load)
     if (!load->pattern)
         return cli_fail(cli, "--rw %s: it is randread, randwrite, read, write, randrw or rw", given.rw);
     load->backend = VDISK_BACKEND_AUTO;
-    while (load->backend <= VDISK_BACKEND_INLINE && strcmp(backends[load->backend], given.backend) != 0)
+    while (load->backend <= VDISK_BACKEND_CACHED && strcmp(backends[load->backend], given.backend) != 0)
         load->backend++;
-    if (load->backend > VDISK_BACKEND_INLINE)
-        return cli_fail(cli, "--backend %s: it is auto, io_uring, libaio, threads or inline", given.backend);
+    if (load->backend > VDISK_BACKEND_CACHED)
+        return cli_fail(cli, "--backend %s: it is auto, io_uring, libaio, threads, inline or cached", given.backend);
     if (given.bs == 0 || given.bs > 1 << 30)
         return cli_fail(cli, "--bs: from one sector to 1 GiB");
     if (given.iodepth == 0 || given.iodepth > 4096)

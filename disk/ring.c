@@ -40,6 +40,14 @@ static void move(struct vdisk_ring *ring, struct piece *piece)
     ring_complete(ring, piece, piece_move(piece));
 }
 
+/* Is a copy all there is to it? */
+static bool is_copy(const struct vdisk_ring *ring, const struct file *file, bool write)
+{
+    if (file->in_memory)
+        return ring->chosen;
+    return ring->cached && write && file->direct_unit == 0 && ring->lent == 1;
+}
+
 static void start(struct vdisk_ring *ring, struct piece *piece)
 {
     struct file *file = piece->disk->file;
@@ -48,7 +56,7 @@ static void start(struct vdisk_ring *ring, struct piece *piece)
     ring->stirred = true;
     if (file->fd < 0)
         piece_list_add(&ring->deferred, piece);
-    else if ((file->in_memory && ring->chosen) ||
+    else if (is_copy(ring, file, piece->write) ||
              !file_takes(file, piece->iov_next, piece->iov_left, piece->position + piece->moved))
         move(ring, piece);
     else
@@ -255,7 +263,8 @@ int vdisk_ring_open(unsigned depth, enum vdisk_backend backend, struct vdisk_rin
     if (!r)
         return -ENOMEM;
     r->depth = depth;
-    r->chosen = backend == VDISK_BACKEND_AUTO;
+    r->cached = backend == VDISK_BACKEND_CACHED;
+    r->chosen = r->cached || backend == VDISK_BACKEND_AUTO;
     r->slot = atomic_fetch_add(&next_slot, 1) % EPOCH_WORKER;
     r->completed.tail = &r->completed.head;
     r->deferred.tail = &r->deferred.head;
@@ -273,7 +282,7 @@ int vdisk_ring_open(unsigned depth, enum vdisk_backend backend, struct vdisk_rin
         goto close_bell;
     for (unsigned i = depth; i-- > 0;)
         ring_piece_free(r, &r->pool[i]);
-    err = open_backend(r, backend);
+    err = open_backend(r, r->cached ? VDISK_BACKEND_AUTO : backend);
     if (err)
         goto free_pool;
     *ring = r;

@@ -66,6 +66,7 @@ struct vdisk_ring {
     void *state; /* the backend's */
     unsigned depth;
     bool chosen;      /* by us: files in memory do not go through it */
+    bool cached;      /* nor does a write to the page cache that is alone */
     unsigned slot;    /* of the epochs' counters */
     unsigned flying;  /* pieces in the backend */
     unsigned lent;    /* io between submit and done */

@@ -165,7 +165,9 @@ enum vdisk_backend {
     VDISK_BACKEND_URING,
     VDISK_BACKEND_AIO,
     VDISK_BACKEND_THREADS,
-    VDISK_BACKEND_INLINE /* the thread that submits or polls moves the bytes: for one request at a time */
+    VDISK_BACKEND_INLINE, /* the thread that submits or polls moves the bytes: for one request at a time */
+    VDISK_BACKEND_CACHED  /* as AUTO, but a write to the page cache that is alone in the ring is moved by the thread: where one
+                           * of the kernel's would be woken for it (ext4), that costs more than the copy */
 };
 
 /* depth: how many pieces may be in flight (0: 128); more requests than that wait inside the ring. AUTO takes the first

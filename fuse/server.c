@@ -252,7 +252,7 @@ static int server_open(struct export *export, struct server **out)
     server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     err = server->sleep_all < 0 || server->sleep_own < 0 || server->wake < 0 ? -errno : 0;
     if (err == 0)
-        err = vdisk_ring_open(0, VDISK_BACKEND_AUTO, &server->ring);
+        err = vdisk_ring_open(0, VDISK_BACKEND_CACHED, &server->ring);
     for (unsigned i = 0; i < SLOTS && err == 0; i++) {
         server->slot[i].server = server;
         server->slot[i].export = export;

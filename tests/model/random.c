@@ -686,9 +686,9 @@ static void chain_verify(struct content *contents)
 static void rings_open(unsigned index)
 {
     static const enum vdisk_backend backends[] = {VDISK_BACKEND_URING, VDISK_BACKEND_AIO, VDISK_BACKEND_THREADS,
-                                                  VDISK_BACKEND_INLINE};
+                                                  VDISK_BACKEND_INLINE, VDISK_BACKEND_CACHED};
 
-    run.backend = backends[index % 4];
+    run.backend = backends[index % 5];
     for (unsigned i = 0; i < run.threads; i++) {
         struct thread *thread = &run.thread[i];
         unsigned depth = i == 1 ? 3 : 0; /* one ring is too shallow for its requests */

@@ -161,14 +161,14 @@ static void shallow_ring(void **state)
 {
     enum { MANY = 500 };
     static const enum vdisk_backend backends[] = {VDISK_BACKEND_URING, VDISK_BACKEND_AIO, VDISK_BACKEND_THREADS,
-                                                  VDISK_BACKEND_INLINE};
+                                                  VDISK_BACKEND_INLINE, VDISK_BACKEND_CACHED};
     struct vdisk *disk = create("shallow.vhdx", NULL, NULL, SIZE);
     struct answer *answers = calloc(MANY, sizeof(*answers));
     uint8_t *bytes = malloc(MANY * 512), *back = malloc(MANY * 512);
     struct iovec whole = {back, MANY * 512}, *iov = calloc(MANY, sizeof(*iov));
 
     (void)state;
-    for (unsigned b = 0; b < 4; b++) {
+    for (unsigned b = 0; b < 5; b++) {
         struct vdisk_ring *thin;
         unsigned done = 0;
 

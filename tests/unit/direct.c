@@ -131,7 +131,7 @@ static void every_kind(void **state)
         if (i >= 3)
             memcpy(want[i], want[i - 2], SIZE);
         create(names[i], i >= 3 ? scratch_path(dir, names[i - 2]) : NULL);
-        for (enum vdisk_backend backend = VDISK_BACKEND_AUTO; backend <= VDISK_BACKEND_INLINE; backend++) {
+        for (enum vdisk_backend backend = VDISK_BACKEND_AUTO; backend <= VDISK_BACKEND_CACHED; backend++) {
             struct vdisk *disk = open_direct(names[i]);
 
             if (!disk) {
@@ -164,7 +164,7 @@ static void short_raw(void **state)
     if (!disk)
         skip();
     test_equal(vdisk_size(disk), 1536);
-    for (enum vdisk_backend backend = VDISK_BACKEND_AUTO; backend <= VDISK_BACKEND_INLINE; backend++) {
+    for (enum vdisk_backend backend = VDISK_BACKEND_AUTO; backend <= VDISK_BACKEND_CACHED; backend++) {
         test_ok(vdisk_ring_open(0, backend, &ring));
         memset(got, 1, sizeof(got));
         test_ok(vdisk_transfer(disk, ring, VDISK_READ, got + 1, 0, 1536));
