@@ -27,7 +27,7 @@ static struct vdisk_log log_;
 static struct control_log words;
 static struct vdisk_port *port;
 static struct control_server *server;
-static char image[TEST_PATH];
+static char image[TEST_PATH + 64];
 static unsigned resizes;
 
 static void resized(void *arg)

@@ -45,7 +45,7 @@ filters() {
 }
 
 mkdir disks other
-quietly create disks/a.vhdx --size 8M --block-size 1M
+quietly create disks/a.vhdx --size 4M --block-size 1M
 start disks/a.vhdx --nic user --allow other
 vdisk stats disks/a.vhdx --json >stats
 grep -q '"program": *"hv run"' stats || fail "who has the disk: $(cat stats)"
@@ -59,8 +59,8 @@ if ! nm -D "$VDISK" 2>/dev/null | grep '__[at]san_init' >/dev/null; then
 fi
 quietly snapshot disks/a.vhdx disks/b.vhdx
 quietly compact disks/b.vhdx
-quietly resize disks/b.vhdx 12M
-until_said serial 'told 24576'
+quietly resize disks/b.vhdx 6M
+until_said serial 'told 12288'
 vdisk changes disks/b.vhdx --since begin >changes
 [ -s changes ] || fail "nothing has changed since the point"
 refused 'its --allow names' vdisk move disks/b.vhdx c.vhdx
@@ -69,9 +69,9 @@ quietly merge disks/b.vhdx
 quietly move disks/a.vhdx other/c.vhdx
 [ ! -e disks/a.vhdx ] || fail "the source is still there"
 quietly snapshot other/c.vhdx other/d.vhdx
-quietly resize other/d.vhdx 16M
-until_said serial 'told 32768'
-refused 'becomes smaller only when nobody' vdisk resize other/d.vhdx 4M
+quietly resize other/d.vhdx 8M
+until_said serial 'told 16384'
+refused 'becomes smaller only when nobody' vdisk resize other/d.vhdx 2M
 quietly merge other/d.vhdx
 quietly move other/c.vhdx disks/e.vhd
 stop
