@@ -296,9 +296,13 @@ void cpus_pause(struct machine *machine)
 
 void cpus_reset(struct machine *machine)
 {
-    machine->cpus->nmi = false;
-    for (unsigned i = 0; i < machine->cpus->count; i++)
-        cpu_state_set(&machine->cpus->cpu[i], &machine->cpus->cpu[i].initial);
+    struct cpus *cpus = machine->cpus;
+
+    pthread_mutex_lock(&cpus->lock);
+    cpus->nmi = false;
+    pthread_mutex_unlock(&cpus->lock);
+    for (unsigned i = 0; i < cpus->count; i++)
+        cpu_state_set(&cpus->cpu[i], &cpus->cpu[i].initial);
 }
 
 /* Its own thread does it: any other would wait until the guest leaves KVM_RUN by itself. */
