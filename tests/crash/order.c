@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "disk/engine.h"
+#include "disk/resize.h"
 #include "tests/rig.h"
 #include "vhd/vhd.h"
 #include "vhdx/vhdx.h"
@@ -180,7 +181,8 @@ static void look_at_children(struct rig *rig, struct vdisk *disk)
 }
 
 /* The BAT's entry of the bitmap is behind those of the blocks. stale: there is a bitmap already, with a bit of the last
- * block; that it was cleared is in the first entry, which is to be in its place before the second is all that counts. */
+ * block; that it was cleared is in the first entry, which is to be in its place before the second is all that counts.
+ */
 static void many_pages(bool stale)
 {
     struct rig rig;
@@ -267,6 +269,39 @@ static void home_unpublished(void)
     test_equal(le64_get(entry[0]), 0);
     rig_shut(&rig, disk);
     rig_check(&rig, rig.storage);
+    rig_close(&rig);
+}
+
+/* ---- VHDX: a BAT that moves ---- */
+
+#define LONGER (UINT64_C(300) << 30)
+
+static void look_at_resized(struct rig *rig, struct vdisk *disk)
+{
+    uint64_t size = vdisk_size(disk);
+
+    if (size != dynamic[1].size && size != LONGER)
+        test_fail("%s: the size is %llu", rig->where, (unsigned long long)size);
+    expect(rig, disk, 0, GENERATION, GENERATION);
+    expect(rig, disk, dynamic[1].size / 512 - 1, GENERATION, GENERATION);
+    expect(rig, disk, size / 512 - 1, 0, size == LONGER ? 0 : GENERATION);
+}
+
+/* The region tables' new place for the BAT and the size that needs it come at once. */
+static void longer_bat(void)
+{
+    struct rig rig;
+    struct vdisk *disk;
+
+    rig_open(&rig, &dynamic[1], 1);
+    disk = rig_disk(&rig, rig.storage, true);
+    test_ok(put(&rig, disk, 0, GENERATION));
+    test_ok(put(&rig, disk, dynamic[1].size / 512 - 1, GENERATION));
+    flush(&rig, disk);
+    storage_record(rig.storage);
+    test_ok(disk_resize(&disk, LONGER));
+    rig_shut(&rig, disk);
+    cut_everywhere(&rig, "a BAT that moves", look_at_resized);
     rig_close(&rig);
 }
 
@@ -364,6 +399,7 @@ int main(void)
         home_unpublished();
         many_pages(false);
         many_pages(true);
+        longer_bat();
     }
     for (size_t i = 0; i < sizeof(dynamic) / sizeof(dynamic[0]); i++)
         if (rig_wanted(&dynamic[i])) {
