@@ -24,6 +24,16 @@ for f in vhdx vhd; do
     jq -e '.list[0] | .code and .text and (.offset >= 0) and .severity == "fault"' out >/dev/null || fail "$(cat out)"
     same "$(sha_of bad.$f)" "$print" "bad.$f after check"
 done
+# A file larger than any disk needs, on a file system that can have it: what would be its map is not made.
+vast=$(mktemp /dev/shm/vdisk-vast.XXXXXX)
+if cp a.vhdx "$vast" && truncate -s 300T "$vast"; then
+    ran=0
+    "$VDISK" check "$vast" >out 2>&1 || ran=$?
+    rm -f "$vast"
+    same "$ran" 1 "the status of a file of 300 TiB"
+    grep -q ': file-size: ' out || fail "$(cat out)"
+fi
+rm -f "$vast"
 refused_with 2 none vdisk check none.vhdx
 mkdir dir.vhdx
 refused_with 2 dir.vhdx vdisk check dir.vhdx

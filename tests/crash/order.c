@@ -391,6 +391,30 @@ static void moved_under_a_reader(const struct rig_config *config)
     rig_close(&rig);
 }
 
+/* ---- Zeros over what a write that failed has left ---- */
+
+static void zeros_at_home(const struct rig_config *config)
+{
+    static _Alignas(4096) uint8_t junk[512];
+    struct disk_extent extent;
+    struct vdisk *disk;
+    struct rig rig;
+
+    rig_open(&rig, config, 1);
+    disk = rig_disk(&rig, rig.storage, true);
+    memset(junk, 0xa5, sizeof(junk));
+    test_ok(rig.format->reserve(disk, DISK_WRITE, 0, 4096));
+    test_ok(rig.format->map(disk, DISK_WRITE, 2048, 512, &extent));
+    test_ok(file_write(disk->file, junk, sizeof(junk), extent.position)); /* and then it failed */
+    test_ok(vdisk_transfer(disk, rig.ring, VDISK_ZERO, NULL, 2048, 512));
+    test_ok(put(&rig, disk, 0, GENERATION));
+    expect(&rig, disk, 0, GENERATION, GENERATION);
+    expect(&rig, disk, 4, 0, 0);
+    rig_shut(&rig, disk);
+    rig_check(&rig, rig.storage);
+    rig_close(&rig);
+}
+
 int main(void)
 {
     if (rig_wanted(&child)) {
@@ -405,6 +429,7 @@ int main(void)
         if (rig_wanted(&dynamic[i])) {
             moved_and_reused(&dynamic[i]);
             moved_under_a_reader(&dynamic[i]);
+            zeros_at_home(&dynamic[i]);
         }
     printf("%u states: 0 losses\n", states);
     return 0;
