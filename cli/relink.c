@@ -13,7 +13,8 @@ static const struct cli_option options[] = {
     {"link", CLI_TEXT, "FILE", &given.link,
      "relink this file of CHILD's chain; for a chain that is in\nuse, which is known by CHILD"},
     {"force", CLI_FLAG, NULL, &given.force,
-     "also a parent whose identity is not the recorded one:\nyou vouch that it is the right disk, unchanged; not while\n"
+     "also a parent whose identity is not the recorded one:\nyou vouch that it is the right disk, unchanged; not "
+     "while\n"
      "CHILD is in use"},
     {NULL, CLI_FLAG, NULL, NULL, NULL},
 };

@@ -8,8 +8,8 @@
 /* The child, which is at path and open for writing, records the parent with its paths, as disk_format.relink does. */
 int relink_record(struct vdisk *child, const char *path, struct vdisk *parent);
 
-/* What a child is about to rely on outlives a power cut: the files of the parent's chain, and the names by which they are
- * found. They may be copies that were just made of what will be removed next. */
+/* What a child is about to rely on outlives a power cut: the files of the parent's chain, and the names by which they
+ * are found. They may be copies that were just made of what will be removed next. */
 int relink_settle(struct vdisk *parent);
 
 #endif

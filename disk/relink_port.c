@@ -2,17 +2,17 @@
 /*
  * Another parent for a link of a chain that is in use: the same file by another path, or a copy of it.
  *
- * What the disk shows must not change by it. So the new parent has the identity that the link recorded and the size of the
- * old one, and where an identity does not tell whether anything was written since (VHD), what both show is compared, beside
- * the guest: nobody writes to either.
+ * What the disk shows must not change by it. So the new parent has the identity that the link recorded and the size of
+ * the old one, and where an identity does not tell whether anything was written since (VHD), what both show is
+ * compared, beside the guest: nobody writes to either.
  *
- *     1. The new parent's files, and their names, are durable: the old ones may be removed as soon as this has returned.
+ *     1. The new parent's files, and their names, are durable: the old ones may be removed as soon as this is done.
  *     2. The link records it, durably, all or nothing. What the file says after a power cut, both parents are there.
  *     3. The chain goes on over it, and the old one is closed.
  *
- * The top is written to by the guest, and so 2 comes in the pause. A link beneath it is open for reading: it is opened for
- * writing once more, which needs that nobody else has it open, and is told beside the guest; in the pause it takes its own
- * place. Where 2 fails, the chain goes on over the old parent.
+ * The top is written to by the guest, and so 2 comes in the pause. A link beneath it is open for reading: it is opened
+ * for writing once more, which needs that nobody else has it open, and is told beside the guest; in the pause it takes
+ * its own place. Where 2 fails, the chain goes on over the old parent.
  */
 #include <errno.h>
 #include <string.h>
@@ -58,10 +58,11 @@ static int check(struct vdisk *link, struct vdisk *parent)
     char expected[64], found[64];
 
     if (!link->format->parent_matches(link, parent, expected, found) && !MUTANT("relink-live-unproved"))
-        return disk_error(link, -EINVAL,
-                          "the parent's identity is %s, but %s has %s: while the disk is in use no other disk becomes its "
-                          "parent, not by force either; end its use first",
-                          expected, parent->file->path, found);
+        return disk_error(
+            link, -EINVAL,
+            "the parent's identity is %s, but %s has %s: while the disk is in use no other disk becomes its "
+            "parent, not by force either; end its use first",
+            expected, parent->file->path, found);
     if ((parent->size != old->size || parent->sector_size != old->sector_size) && !MUTANT("relink-live-size"))
         return disk_error(parent, -EINVAL, "has %llu bytes in sectors of %u, the parent in use, %s, has %llu of %u",
                           (unsigned long long)parent->size, parent->sector_size, old->file->path,
@@ -69,8 +70,8 @@ static int check(struct vdisk *link, struct vdisk *parent)
     return 0;
 }
 
-/* A chain of which the link, or what is above it, is a part would be a circle. Those are locked, so a chain that was opened
- * has none of them but by the link's own parent. */
+/* A chain of which the link, or what is above it, is a part would be a circle. Those are locked, so a chain that was
+ * opened has none of them but by the link's own parent. */
 static int refuse_circle(const struct relink *r, const char *path)
 {
     struct vdisk *top = vdisk_port_disk(r->port), *same;
@@ -85,7 +86,8 @@ static int refuse_circle(const struct relink *r, const char *path)
     return 0;
 }
 
-/* Its own parents are found as they will be when the disk is opened next, or else they are files that are in use now. */
+/* Its own parents are found as they will be when the disk is opened next, or else they are files that are in use now.
+ */
 static int open_chain(const struct relink *r, const char *path, struct vdisk_open_options *how, struct vdisk **parent)
 {
     const struct vdisk_log log = how->log;

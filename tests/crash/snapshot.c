@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Power cuts while a child is put over a disk, live or at rest, and while a child is told of another parent: at rest, that it
- * was renamed; live, of a copy that was just made, and then the old one is removed. Not only the files are simulated
- * storage: their directory is too, and a name that was given or taken away may be lost until the directory was synced.
+ * Power cuts while a child is put over a disk, live or at rest, and while a child is told of another parent: at rest,
+ * that it was renamed; live, of a copy that was just made, and then the old one is removed. Not only the files are
+ * simulated storage: their directory is too, and a name that was given or taken away may be lost until the directory
+ * was synced.
  *
  * Of every state that a cut could have left: what stands under the child's name is whole and reads as the guest may
  * rely on; without it the disk beneath does; the parent shows what it showed when it was left; all is clean; and the
@@ -51,8 +52,8 @@ struct world {
 struct run {
     enum kind kind;
     const char *format;
-    /* late: the first write comes after the child was made; deep: the disk is a child itself, or what is relinked is not the
-     * disk but what is beneath it */
+    /* late: the first write comes after the child was made; deep: the disk is a child itself, or what is relinked is
+     * not the disk but what is beneath it */
     bool live, late, deep;
     uint64_t seed;
     struct rng rng, guest_rng;
@@ -277,8 +278,8 @@ static void on_fault(void *arg, const struct vdisk_fault *fault)
         fprintf(stderr, "%s: %s\n", ((const struct run *)arg)->where, fault->text);
 }
 
-/* All but temporary files, and a copy of a parent, which a cut may leave half made. Once they were opened: that mends a VHD's
- * end. */
+/* All but temporary files, and a copy of a parent, which a cut may leave half made. Once they were opened: that mends a
+ * VHD's end. */
 static void check_all(struct run *run, uint64_t time)
 {
     bool half = run->kind == RELINK_LIVE && time < run->returned;
@@ -352,8 +353,7 @@ static void examine_copied(struct run *run, uint64_t time)
     verify(run, vdisk_port_disk(port), time, run->values);
     test_ok(vdisk_port_close(port));
     snprintf(link, sizeof(link), "%s", scratch_path(dir, run->top));
-    must(run, "again",
-         vdisk_relink(link, scratch_path(dir, stands(run->parent) ? run->parent : run->moved), 0, &how));
+    must(run, "again", vdisk_relink(link, scratch_path(dir, stands(run->parent) ? run->parent : run->moved), 0, &how));
     port = open_port(run, disk, NULL);
     verify(run, vdisk_port_disk(port), time, run->again);
     test_ok(vdisk_port_close(port));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Random requests (writes, zeros, discards) through a port, from several threads with a ring each, while one more
- * thread takes snapshots, merges them, has copies take the place of parents, makes the disk larger and compacts it, again
- * and again. Every read is compared
- * with a model, and so is the disk when it was opened again; the files are clean.
+ * thread takes snapshots, merges them, has copies take the place of parents, makes the disk larger and compacts it,
+ * again and again. Every read is compared with a model, and so is the disk when it was opened again; the files are
+ * clean.
  *
  * Each slot of each thread has units of the disk to itself, so that it knows what they hold: of every other MiB all, of
  * those between the units lie side by side with the others' in the same blocks.

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Links of a chain in use get their parents elsewhere, while a guest reads and writes: copies, other names, of the top and of
- * what is beneath it. What is no parent, or cannot be told of one, is refused, and then the disk and its file are as they were.
+ * Links of a chain in use get their parents elsewhere, while a guest reads and writes: copies, other names, of the top
+ * and of what is beneath it. What is no parent, or cannot be told of one, is refused, and then the disk and its file
+ * are as they were.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -60,7 +61,8 @@ static void read_sector(uint32_t sector)
     test_ok(vdisk_port_transfer(guest.port, guest.ring, VDISK_READ, words, (uint64_t)sector * SECTOR, SECTOR));
     fill(want, sector, guest.value[sector]);
     if (memcmp(words, want, SECTOR) != 0)
-        test_fail("sector %u is %#llx, must be %#llx", sector, (unsigned long long)words[0], (unsigned long long)want[0]);
+        test_fail("sector %u is %#llx, must be %#llx", sector, (unsigned long long)words[0],
+                  (unsigned long long)want[0]);
 }
 
 static void write_sector(uint32_t sector)
@@ -508,9 +510,12 @@ static void failures_change_nothing(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(copies_vhdx),    cmocka_unit_test(copies_vhd),
-                                       cmocka_unit_test(others_refused), cmocka_unit_test(states_refused),
-                                       cmocka_unit_test(cancelled),      cmocka_unit_test(chains_found),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(copies_vhdx),
+                                       cmocka_unit_test(copies_vhd),
+                                       cmocka_unit_test(others_refused),
+                                       cmocka_unit_test(states_refused),
+                                       cmocka_unit_test(cancelled),
+                                       cmocka_unit_test(chains_found),
                                        cmocka_unit_test(failures_change_nothing)};
 
     scratch_make(dir, true);
