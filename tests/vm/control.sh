@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A guest writes to its disk while commands of vdisk find the machine by the image and work on it: information, points,
-# snapshots, compact, resize, of which the guest hears, move and merge. Then everything that it wrote is there, the images are
+# snapshots, compact, resize, of which the guest hears, move, relink and merge. Then everything that it wrote is there, the images are
 # clean, and each of the machine's threads is confined as it has to be.
 . "$(dirname "$0")/../machine.sh"
 here=$(realpath .)
@@ -72,8 +72,11 @@ quietly snapshot other/c.vhdx other/d.vhdx
 quietly resize other/d.vhdx 8M
 until_said serial 'told 16384'
 refused 'becomes smaller only when nobody' vdisk resize other/d.vhdx 2M
+mv other/c.vhdx other/f.vhdx
+mv other/c.vhdx.points other/f.vhdx.points
+quietly relink other/d.vhdx --parent other/f.vhdx
 quietly merge other/d.vhdx
-quietly move other/c.vhdx disks/e.vhd
+quietly move other/f.vhdx disks/e.vhd
 stop
 kept disks/e.vhd
 same "$(ls -A disks other)" "$(printf 'disks:\ne.vhd\ne.vhd.points\n\nother:')" "what is left"
