@@ -40,7 +40,7 @@ static int run(struct cli *cli, char **operand)
     const char *parent = cli->parents[0], *child = given.link ? given.link : operand[0];
     struct vdisk_open_options how;
     char text[1200];
-    double pause;
+    double pause = 0;
     int err, asked;
 
     if (cli->parent_count == 0)
