@@ -4,6 +4,8 @@
  * time every moment that matters is cut, and so is the recovery from it, and every operation on the storage fails once.
  * What is left must open with the old size or the new one, hold what both have, zeros behind, and pass its check.
  *
+ * The same beside a guest that goes on: then each sector must hold what the guest may find after a cut.
+ *
  * SPACE_ROUNDS: how many disks; CRASH_SEED: where to begin; CRASH_PROCESSES. A state that fails is named by its seed,
  * configuration, cut and choice.
  */
@@ -24,7 +26,7 @@ static const struct rig_config tall[] = {
 };
 
 struct counts {
-    uint64_t disks, states, nested, faults, moved, dropped, cut;
+    uint64_t disks, states, nested, beside, faults, moved, dropped, cut;
 };
 
 struct run {
@@ -33,6 +35,9 @@ struct run {
     uint8_t *image[2]; /* what the disk holds before and after */
     uint64_t size[2];
     bool compact;
+    struct vdisk_port *port; /* beside a guest: what its requests come through */
+    uint64_t cut;            /* the moment of the state under test */
+    bool beside;
 };
 
 static uint64_t smaller(uint64_t a, uint64_t b)
@@ -140,6 +145,27 @@ static int act(struct run *run, struct storage *storage, const struct fault *fau
 
 static void explore(struct run *run, struct storage *recorded, uint64_t time, bool done, unsigned depth, unsigned most);
 
+/* What the guest finds; takes the storage. */
+static void verify_beside(struct run *run, struct storage *state)
+{
+    struct rig *rig = &run->rig;
+    char why[256];
+
+    run->counts.beside++;
+    for (int writable = 0; writable < 2; writable++) {
+        struct vdisk *disk = rig_disk(rig, state, writable);
+
+        if (vdisk_size(disk) != run->size[0] && vdisk_size(disk) != run->size[1])
+            test_fail("%s: the size is %llu", rig->where, (unsigned long long)vdisk_size(disk));
+        rig_read(rig, disk, rig->values[0]);
+        if (!guest_possible(rig->guest, rig->values[0], run->cut, why))
+            test_fail("%s: %s", rig->where, why);
+        rig_shut(rig, disk);
+    }
+    rig_check(rig, state);
+    storage_free(state);
+}
+
 /* Opens it in every way; takes the storage. done: the resize was said to be. */
 static void verify(struct run *run, struct storage *state, bool done, unsigned depth)
 {
@@ -185,6 +211,7 @@ static void explore(struct run *run, struct storage *recorded, uint64_t time, bo
     uint8_t *keep;
 
     storage_cut_at(recorded, time, &cut);
+    run->cut = time;
     keep = malloc(cut.count + 1);
     for (uint64_t n = 0, plain = cut.count <= 6 ? UINT64_C(1) << cut.count : 2 + 3 * cut.count;
          n < most && (cut.count || n == 0); n++) {
@@ -198,7 +225,10 @@ static void explore(struct run *run, struct storage *recorded, uint64_t time, bo
         snprintf(rig->where, sizeof(rig->where), "seed %llu %s %s %u: to %llu, cut at %llu depth %u of %zu way %llu",
                  (unsigned long long)rig->seed, rig->config->format, types[rig->config->type], rig->config->block_size,
                  (unsigned long long)run->size[1], (unsigned long long)time, depth, cut.count, (unsigned long long)way);
-        verify(run, storage_after_cut(&cut, &choice), done, depth);
+        if (run->beside)
+            verify_beside(run, storage_after_cut(&cut, &choice));
+        else
+            verify(run, storage_after_cut(&cut, &choice), done, depth);
     }
     free(keep);
     storage_cut_free(&cut);
@@ -335,6 +365,55 @@ static void round_of(struct run *run, const struct rig_config *config, uint64_t 
     run->counts.disks++;
 }
 
+static void *guest_beside(void *arg)
+{
+    struct run *run = arg;
+    struct guest_load load = {
+        .requests = 60, .block_size = run->rig.config->block_size, .flush_every = 9, .port = run->port};
+
+    guest_run(run->rig.guest, NULL, run->rig.ring, &run->rig.rng, &load);
+    return NULL;
+}
+
+/* A guest works, and meanwhile the disk becomes larger and is compacted, twice. */
+static void round_beside(struct run *run, const struct rig_config *config, uint64_t seed)
+{
+    struct rig *rig = &run->rig;
+    struct guest_load load = {.requests = 60, .block_size = config->block_size, .flush_every = 9};
+    struct storage_op *ops;
+    struct vdisk *disk;
+    pthread_t thread;
+    uint64_t closing;
+    size_t count;
+
+    rig_open(rig, config, seed);
+    disk = rig_disk(rig, rig->storage, true);
+    guest_run(rig->guest, disk, rig->ring, &rig->rng, &load);
+    rig_shut(rig, disk);
+    guest_note_flush(rig->guest, storage_clock(), storage_clock());
+    run->size[0] = config->size;
+    run->size[1] = config->size + 3 * (uint64_t)config->block_size;
+    storage_record(rig->storage);
+    test_ok(vdisk_port_of(rig_disk(rig, rig->storage, true), &run->port));
+    test_equal(pthread_create(&thread, NULL, guest_beside, run), 0);
+    test_ok(vdisk_compact(run->port, NULL, NULL, NULL));
+    test_ok(vdisk_resize(run->port, run->size[1], 0, NULL));
+    test_ok(vdisk_compact(run->port, NULL, NULL, NULL));
+    pthread_join(thread, NULL);
+    closing = storage_clock();
+    test_ok(vdisk_port_close(run->port));
+    guest_note_flush(rig->guest, closing, storage_clock());
+    rig_ready(rig);
+    run->beside = true;
+    count = storage_ops(rig->storage, &ops);
+    for (size_t i = 0; i < count; i++)
+        if (ops[i].kind == STORAGE_SYNC)
+            explore(run, rig->storage, ops[i].end - 1, false, 0, 4);
+    explore(run, rig->storage, storage_clock(), false, 0, 2);
+    run->beside = false;
+    rig_close(rig);
+}
+
 static void worker(unsigned number, unsigned of, uint64_t *counts)
 {
     uint64_t seed = test_number("CRASH_SEED", 1), rounds = test_number("SPACE_ROUNDS", 60);
@@ -348,6 +427,9 @@ static void worker(unsigned number, unsigned of, uint64_t *counts)
 
         round_of(&run, config, seed + round);
     }
+    for (uint64_t round = number; round < rounds / 3; round += of)
+        if (rig_configs[round % rig_config_count].type != DISK_FIXED)
+            round_beside(&run, &rig_configs[round % rig_config_count], seed + round);
     for (int i = 0; i < 2; i++)
         free(run.image[i]);
     memcpy(counts, &run.counts, sizeof(run.counts));
@@ -358,10 +440,10 @@ int main(void)
     struct counts c = {0};
     bool failed = !processes_run("CRASH_PROCESSES", worker, (uint64_t *)&c, sizeof(c) / sizeof(uint64_t));
 
-    printf("%llu disks resized or compacted, %llu states (%llu of them of recoveries), %llu faults, %llu KiB moved, %llu dropped, %llu "
+    printf("%llu disks resized or compacted, %llu states (%llu of them of recoveries), %llu beside a guest, %llu faults, %llu KiB moved, %llu dropped, %llu "
            "cut, seeds from %llu: %s\n",
            (unsigned long long)c.disks, (unsigned long long)c.states, (unsigned long long)c.nested,
-           (unsigned long long)c.faults, (unsigned long long)c.moved >> 10, (unsigned long long)c.dropped >> 10,
+           (unsigned long long)c.beside, (unsigned long long)c.faults, (unsigned long long)c.moved >> 10, (unsigned long long)c.dropped >> 10,
            (unsigned long long)c.cut >> 10, (unsigned long long)test_number("CRASH_SEED", 1),
            failed ? "with LOSSES" : "0 losses");
     return failed;
