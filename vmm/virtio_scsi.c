@@ -226,7 +226,7 @@ static void event_send(void *owner)
     struct virtio_chain chain = {.iov = iov, .iov_max = VIRTIO_QUEUE_SIZE};
     const struct virtio_scsi_event event = {
         .event = VIRTIO_SCSI_T_PARAM_CHANGE | (hba->event_missed ? VIRTIO_SCSI_T_EVENTS_MISSED : 0),
-        .lun = {1, 0, 0x40, (uint8_t)hba->event_lun},
+        .lun = {1, 0, 0, (uint8_t)hba->event_lun}, /* as REPORT LUNS has it */
         .reason = 0x2a | 0x09 << 8,
     };
 

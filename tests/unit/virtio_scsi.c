@@ -147,6 +147,7 @@ static void resized(void **state)
         if (times > 2) {
             test_equal(driver_wait(&driver, 1), sizeof(*event));
             test_equal(event->event, VIRTIO_SCSI_T_PARAM_CHANGE | (times == 3 ? VIRTIO_SCSI_T_EVENTS_MISSED : 0));
+            test_equal(event->lun[2], 0);
             test_equal(event->lun[3], 1);
             test_equal(event->reason, 0x092a); /* CAPACITY DATA HAS CHANGED */
         }
