@@ -190,7 +190,7 @@ static int sandbox_open(struct machine *machine)
 
     if (err == -ENOSYS || err == -EOPNOTSUPP)
         machine_say(machine, VDISK_NOTE,
-                    "this kernel has no Landlock: files are guarded by the filter of system calls alone");
+                    "this kernel has no Landlock: which files the process may use is guarded by nothing but its own checks");
     else if (err < 0)
         return machine_error(machine, err, "Landlock: %s", strerror(-err));
     err = sandbox_process();
@@ -281,5 +281,8 @@ enum machine_end machine_run(struct machine *machine)
         if (machine->restart && machine->end == MACHINE_RUNS)
             machine_say(machine, VDISK_NOTE, "reset");
     } while (machine->end == MACHINE_RUNS);
+    pthread_mutex_lock(&machine->lock);
+    pci_reset(&machine->pci); /* who works on a disk waits for what is in flight, and nobody polls IDE's ring any more */
+    pthread_mutex_unlock(&machine->lock);
     return machine->end;
 }
