@@ -64,9 +64,10 @@ const struct cli_command cli_relink = {
     .name = "relink",
     .summary = "tell a child where its parent is now",
     .operands = "CHILD",
-    .description = "Record the path of the file given with --parent in CHILD, which finds it by itself from then on.\n"
-                   "It must be the parent that CHILD was made from, unchanged: its identity is compared. A disk that\n"
-                   "is mounted or served goes on over it, and the old file is not needed any more.",
+    .description = "Record the path of the file given with --parent in CHILD, which finds it by itself from then on in its\n"
+                   "own directory, and elsewhere with --parent-dir. It must be the parent that CHILD was made from,\n"
+                   "unchanged: its identity is compared. A disk that is mounted or served, or that a machine runs on,\n"
+                   "goes on over it, and the old file is not needed any more.",
     .examples = "vdisk relink child.vhdx --parent /mnt/vms/base.vhdx\n"
                 "vdisk relink top.vhdx --link child.vhdx --parent /mnt/vms/base.vhdx   while top.vhdx is mounted\n"
                 "vdisk relink child.vhd --parent copy.vhd --force   the identity was lost; you know better",

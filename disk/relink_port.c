@@ -137,24 +137,19 @@ static int open_parent(struct relink *r, const char *path)
     return err;
 }
 
-/* Does each file alone say that it holds what the other holds? */
-static bool is_told(struct vdisk *a, struct vdisk *b)
+static bool is_same_file(const struct vdisk *a, const struct vdisk *b)
 {
-    uint8_t mark[2][16];
-
-    if (a->file->device == b->file->device && a->file->inode == b->file->inode)
-        return true;
-    return a->format->mark && a->format->mark(a, mark[0]) && b->format->mark(b, mark[1]) &&
-           memcmp(mark[0], mark[1], sizeof(mark[0])) == 0;
+    return a->file->device == b->file->device && a->file->inode == b->file->inode;
 }
 
+/* Identities tell that it is a copy, and not that it is whole: what it was copied from may be removed next. */
 static int compare(struct relink *r, const struct vdisk_progress *progress)
 {
     struct vdisk *old = r->link->parent, *a = old, *b = r->parent;
     uint64_t where;
     int different;
 
-    while (a && b && is_told(a, b)) {
+    while (a && b && is_same_file(a, b)) {
         a = a->parent;
         b = b->parent;
     }

@@ -4,6 +4,7 @@
  * and of what is beneath it. What is no parent, or cannot be told of one, is refused, and then the disk and its file
  * are as they were.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 #include <stddef.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 #include "disk/port.h"
@@ -302,6 +304,17 @@ static void change(const char *name, uint64_t size)
     test_ok(vdisk_port_close(port));
 }
 
+/* The last block of the file is lost. */
+static void tear(const char *name)
+{
+    static const uint8_t zeros[BLOCK];
+    int fd = open(at(name), O_WRONLY | O_CLOEXEC);
+    off_t size = lseek(fd, 0, SEEK_END);
+
+    test_equal(pwrite(fd, zeros, sizeof(zeros), size - BLOCK), BLOCK);
+    close(fd);
+}
+
 static void others(const char *of)
 {
     struct vdisk_open_options how = {.flags = VDISK_OPEN_WRITE, .log = messages_log(&messages)};
@@ -316,6 +329,11 @@ static void others(const char *of)
     copy("kid", "changed");
     change("changed", SIZE);
     refused(NULL, "changed", -EINVAL, vhdx ? "identity" : "differs from the parent in use");
+    if (vhdx) { /* its identity is right, and what it was copied from is the only one that is whole */
+        copy("kid", "torn");
+        tear("torn");
+        refused(NULL, "torn", -EINVAL, "differs from the parent in use");
+    }
     copy("kid", "longer");
     change("longer", SIZE + BLOCK);
     refused(NULL, "longer", -EINVAL, vhdx ? "identity" : "bytes in sectors of");
@@ -372,23 +390,22 @@ static void states_refused(void **state)
     end();
 }
 
-/* Only what has no identity of its content is read through, and then that can be stopped. */
+/* A copy is read through, and that can be stopped; the same file is not. */
 static void cancelled(void **state)
 {
+    static const char *const formats[] = {"vhd", "vhdx"};
     const volatile sig_atomic_t cancel = 1;
     struct vdisk_progress progress = {.cancel = &cancel};
 
     (void)state;
-    begin("vhd");
-    copy("kid", "copy");
-    test_equal(vdisk_port_relink(guest.port, NULL, at("copy"), &progress, NULL), -ECANCELED);
-    expect_chain("kid");
-    test_ok(vdisk_port_relink(guest.port, NULL, at("kid"), &progress, NULL));
-    end();
-    begin("vhdx");
-    copy("kid", "copy");
-    test_ok(vdisk_port_relink(guest.port, NULL, at("copy"), &progress, NULL));
-    end();
+    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        begin(formats[i]);
+        copy("kid", "copy");
+        test_equal(vdisk_port_relink(guest.port, NULL, at("copy"), &progress, NULL), -ECANCELED);
+        expect_chain("kid");
+        test_ok(vdisk_port_relink(guest.port, NULL, at("kid"), &progress, NULL));
+        end();
+    }
 }
 
 /* ---- The new parent's own chain ---- */
