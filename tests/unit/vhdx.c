@@ -196,6 +196,61 @@ static void newer_header(void **state)
     file_close(file);
 }
 
+struct told {
+    const char *code;
+    bool found;
+};
+
+static void find_code(void *arg, const struct vdisk_fault *fault)
+{
+    struct told *told = arg;
+
+    told->found = told->found || strcmp(fault->code, told->code) == 0;
+}
+
+static void expect_told(const char *path, const char *code)
+{
+    struct told told = {.code = code};
+
+    vdisk_check(path, NULL, NULL, find_code, &told);
+    if (!told.found)
+        test_fail("check does not tell %s", code);
+}
+
+static void overwrite(const char *path, uint64_t position, const void *bytes, size_t length)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    test_equal(pwrite(fd, bytes, length, (off_t)position), length);
+    close(fd);
+}
+
+/* What is refused for another reason too, if not for this one. */
+static void told_by_name(void **state)
+{
+    static const uint8_t zeros[VHDX_PAGE];
+    char dir[TEST_PATH], path[TEST_PATH];
+    struct vhdx_header header;
+
+    (void)state;
+    scratch_make(dir, true);
+    snprintf(path, sizeof(path), "%s", scratch_path(dir, "a.vhdx"));
+    test_ok(vdisk_close(made(path, NULL)));
+    read_header(path, &header);
+    for (unsigned slot = 0; slot < 2; slot++) {
+        header.data_write_guid = vhdx_guid_random();
+        header.checksum = le32_of(vhdx_checksum(&header, sizeof(header)));
+        overwrite(path, VHDX_HEADER_AT(slot), &header, sizeof(header));
+    }
+    expect_told(path, "header-sequence");
+    overwrite(path, VHDX_HEADER_AT(0), zeros, sizeof(zeros));
+    for (unsigned slot = 0; slot < 2; slot++)
+        overwrite(path, VHDX_REGION_TABLE_AT(slot), zeros, sizeof(zeros));
+    expect_told(path, "region-none");
+    overwrite(path, VHDX_HEADER_AT(1), zeros, sizeof(zeros));
+    expect_told(path, "header-none");
+}
+
 /* A block is partially present and its chunk's bitmap is not to be found: who gave the chunk a new one would say that
  * the parent has what the block holds. */
 static void bitmap_lost(void **state)
@@ -227,7 +282,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(arithmetic),   cmocka_unit_test(known),
                                        cmocka_unit_test(identities),   cmocka_unit_test(replayed),
-                                       cmocka_unit_test(newer_header), cmocka_unit_test(bitmap_lost)};
+                                       cmocka_unit_test(newer_header), cmocka_unit_test(told_by_name),
+                                       cmocka_unit_test(bitmap_lost)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
