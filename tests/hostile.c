@@ -148,7 +148,8 @@ struct trial {
     const char *path, *base;
     struct messages messages;
     struct vdisk_ring *ring;
-    int wrong; /* how many things were not as expected */
+    char codes[512]; /* what check told, each once: "header-checksum,header-none" */
+    int wrong;       /* how many things were not as expected */
 };
 
 static void wrong(struct trial *trial, const char *what)
@@ -224,6 +225,44 @@ static void try_read(struct trial *trial)
         wrong(trial, "does not hold what the image held");
 }
 
+static void note_fault(void *arg, const struct vdisk_fault *fault)
+{
+    struct trial *trial = arg;
+    size_t length = strlen(trial->codes), part = strlen(fault->code);
+
+    messages_fault(&trial->messages, fault);
+    for (const char *at = trial->codes; (at = strstr(at, fault->code)); at += part)
+        if ((at == trial->codes || at[-1] == ',') && (at[part] == ',' || !at[part]))
+            return;
+    if (length + part + 2 < sizeof(trial->codes))
+        sprintf(trial->codes + length, "%s%s", length ? "," : "", fault->code);
+}
+
+/* What check told is what it told before: tests/hostile/codes.tsv, by format and kind. What is refused is often refused for
+ * more than one reason; this is how each of them is seen. HOSTILE_LEARN: it is written there. */
+static void expect_codes(struct trial *trial)
+{
+    char path[TEST_PATH], line[1024], wanted[1024], text[1200];
+    const char *src = getenv("SRC"), *learn = getenv("HOSTILE_LEARN");
+    bool found = false;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "%s/tests/hostile/codes.tsv", src ? src : ".");
+    snprintf(wanted, sizeof(wanted), "%s\t%s\t%s\n", trial->suite->format, trial->kind->name,
+             *trial->codes ? trial->codes : "-");
+    file = fopen(path, learn ? "a" : "r");
+    if (!file)
+        test_fail("%s: %s", path, strerror(errno));
+    if (learn)
+        fputs(wanted, file);
+    while (!learn && !found && fgets(line, sizeof(line), file))
+        found = strcmp(line, wanted) == 0;
+    fclose(file);
+    snprintf(text, sizeof(text), "check tells other codes than it did, or in another order: %s", trial->codes);
+    if (!learn && !found)
+        wrong(trial, text);
+}
+
 static void try_check(struct trial *trial)
 {
     enum hostile_expect expect = trial->kind->expect;
@@ -231,9 +270,10 @@ static void try_check(struct trial *trial)
     int err;
 
     messages_clear(&trial->messages);
-    err = vdisk_check(trial->path, &options, NULL, messages_fault, &trial->messages);
+    err = vdisk_check(trial->path, &options, NULL, note_fault, trial);
     if (err < 0)
         expect_message(trial, "check");
+    expect_codes(trial);
     if (err > 1 || (err == 1) != (trial->messages.faults > 0))
         wrong(trial, "check's result is not what it reported");
     if (expect == FINE && err)
