@@ -66,6 +66,15 @@ static void regions_overlap(struct hostile_image *image)
     vhdx_image_apply(image, &patch);
 }
 
+/* The second table is as right as the first, and says something else. */
+static void regions_differ(struct hostile_image *image)
+{
+    uint64_t at = vhdx_image_region_entry(image, 256 * KIB, vhdx_image_guid_bat);
+
+    le_put(image, at + 16, 8, 16 * MIB);
+    vhdx_image_mend(image, 256 * KIB, 64 * KIB);
+}
+
 static void region_over_log(struct hostile_image *image)
 {
     struct hostile_patch patch = {REGION_BAT, 16, 8, vhdx_image_log(image)};
@@ -238,6 +247,7 @@ static const struct hostile_kind kinds[] = {
     {"regions: wrong signatures", REFUSE, DYNAMIC, P(REGIONS, 0, 1, 'R'), NULL},
     {"regions: wrong checksums", REFUSE, DYNAMIC, P(REGIONS_RAW, 30000, 1, 1), NULL},
     {"regions: first table with a wrong checksum", MENDED, DYNAMIC, P(REGION_FIRST_RAW, 30000, 1, 1), NULL},
+    {"regions: two tables that differ", REFUSE, DYNAMIC, {{0}}, regions_differ},
     {"regions: none", REFUSE, DYNAMIC, P(REGIONS, 8, 4, 0), NULL},
     {"regions: only one", REFUSE, DYNAMIC, P(REGIONS, 8, 4, 1), NULL},
     {"regions: 2048 of them", REFUSE, DYNAMIC, P(REGIONS, 8, 4, 2048), NULL},

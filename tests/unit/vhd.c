@@ -173,6 +173,10 @@ static void footer_behind(void **state)
         if (i % 2)
             test_equal(pwrite(fd, "junk", 4, (off_t)size - 512), 4);
         close(fd);
+        messages_clear(&messages);
+        test_equal(vdisk_check(path, NULL, NULL, messages_fault, &messages), 1);
+        if (strncmp(messages.fault, "footer-behind:", 14) != 0)
+            test_fail("check tells \"%s\"", messages.fault);
         for (int writable = 0; writable < 2; writable++) {
             struct vdisk *disk = disk_of(path, NULL, writable ? VDISK_OPEN_WRITE : 0);
 

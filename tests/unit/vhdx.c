@@ -251,6 +251,20 @@ static void told_by_name(void **state)
     expect_told(path, "header-none");
 }
 
+/* A disk without a parent has no sector bitmaps, 2.5.1.2. */
+static void bitmap_without_parent(void **state)
+{
+    struct vhdx_shape s = shape(8 * GIB, MIB, 512, false);
+    const struct vhdx_regions regions = {0};
+    char text[VHDX_ENTRY_TEXT];
+    const char *code;
+
+    (void)state;
+    code = vhdx_entry_fault(&s, &regions, 64 * MIB, vhdx_shape_bitmap_index(&s, 0), 5 * MIB | VHDX_FULLY_PRESENT, text);
+    assert_non_null(code);
+    assert_string_equal(code, "bat-bitmap");
+}
+
 /* A block is partially present and its chunk's bitmap is not to be found: who gave the chunk a new one would say that
  * the parent has what the block holds. */
 static void bitmap_lost(void **state)
@@ -280,9 +294,13 @@ static void bitmap_lost(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(arithmetic),   cmocka_unit_test(known),
-                                       cmocka_unit_test(identities),   cmocka_unit_test(replayed),
-                                       cmocka_unit_test(newer_header), cmocka_unit_test(told_by_name),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(arithmetic),
+                                       cmocka_unit_test(known),
+                                       cmocka_unit_test(identities),
+                                       cmocka_unit_test(replayed),
+                                       cmocka_unit_test(newer_header),
+                                       cmocka_unit_test(told_by_name),
+                                       cmocka_unit_test(bitmap_without_parent),
                                        cmocka_unit_test(bitmap_lost)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
