@@ -3,12 +3,12 @@
 # Every fuzz target for a while: first the inputs that once were findings, then the images that the library makes, then
 # whatever libFuzzer thinks of. Built by clang, with ASan and UBSan, in a variant of its own.
 #
-# FUZZ_SECONDS (each target; 5), FUZZ_TARGETS ("vhd log"; all), FUZZ_SEED (1; 0: another each time), FUZZ_CORPUS (a
+# FUZZ_SECONDS (each target; 3), FUZZ_TARGETS ("vhd log"; all), FUZZ_SEED (1; 0: another each time), FUZZ_CORPUS (a
 # directory that keeps what was learned).
 set -eu
 
 src=${SRC:-$(cd "$(dirname "$0")/../.." && pwd)} build=${BUILD:-build}
-seconds=${FUZZ_SECONDS:-5} corpus=${FUZZ_CORPUS:-}
+seconds=${FUZZ_SECONDS:-3} corpus=${FUZZ_CORPUS:-}
 targets=${FUZZ_TARGETS:-$(cd "$src/tests/fuzz/targets" && for f in *.c; do echo "${f%.c}"; done)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
