@@ -106,7 +106,7 @@ int relink_settle(struct vdisk *parent)
             err = 0;
         if (!err && !MUTANT("relink-name-unsynced"))
             err = file_sync_directory(link->file->path);
-        if (err == -EACCES) /* a directory that is not for us to list, still less to have put a file into just now */
+        if (err == -EACCES) /* a directory that we cannot open: its names are for whoever puts files there to make durable */
             err = 0;
         if (err)
             return disk_error(link, err, "cannot be made durable: %s", strerror(-err));

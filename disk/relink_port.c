@@ -3,8 +3,7 @@
  * Another parent for a link of a chain that is in use: the same file by another path, or a copy of it.
  *
  * What the disk shows must not change by it. So the new parent has the identity that the link recorded and the size of
- * the old one, and where an identity does not tell whether anything was written since (VHD), what both show is
- * compared, beside the guest: nobody writes to either.
+ * the old one, and of a copy what both show is compared, beside the guest: nobody writes to either.
  *
  *     1. The new parent's files, and their names, are durable: the old ones may be removed as soon as this is done.
  *     2. The link records it, durably, all or nothing. What the file says after a power cut, both parents are there.

@@ -284,9 +284,9 @@ int vdisk_relink(const char *child, const char *parent, unsigned flags, const st
 
 /* The same for a link of the chain behind a port (its path; NULL: the disk itself), beside the requests of others. Nothing that
  * the disk shows may change by it: the new parent is the old one's file by another path, or a copy of it, which is compared
- * where its identity does not tell that nothing was written since (VHD; progress is for that), and whose chain is found. The
- * disk goes on over it, and the old one, with its chain, is not in use any more. Where this fails, the disk goes on over the
- * old one. A link that is not the disk itself must be open nowhere else. progress and pause may be NULL. */
+ * (progress is for that), and whose chain is found. The disk goes on over it, and the old one, with its chain, is not in use
+ * any more. Where this fails, the disk goes on over the old one. A link that is not the disk itself must be open nowhere
+ * else. progress and pause may be NULL. */
 int vdisk_port_relink(struct vdisk_port *port, const char *link, const char *parent,
                       const struct vdisk_progress *progress, struct vdisk_pause *pause);
 

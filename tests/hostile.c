@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/instrumented.h"
 #include "tests/content.h"
 #include "tests/hostile.h"
 
@@ -15,17 +16,6 @@
 #define KIND_RESIDENT (96 << 10) /* KiB */
 #define READ_STEPS 4096
 #define READ_CHUNK (1u << 20)
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define INSTRUMENTED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define INSTRUMENTED 1
-#endif
-#endif
-#ifndef INSTRUMENTED
-#define INSTRUMENTED 0
-#endif
 
 void image_open(struct hostile_image *image, const char *path)
 {
