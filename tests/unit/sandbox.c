@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -22,14 +23,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/instrumented.h"
 #include "base/sandbox.h"
 #include "disk/vdisk.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define INSTRUMENTED true
-#else
-#define INSTRUMENTED false
-#endif
 
 static void in_a_process(void (*test)(void))
 {
@@ -218,6 +214,54 @@ static void *reads(void *path)
     return NULL;
 }
 
+struct through {
+    struct io_uring ring;
+    const char *path;
+    enum sandbox_kind kind;
+};
+
+static int ring_opens(struct through *through)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&through->ring);
+    struct io_uring_cqe *cqe;
+    int result;
+
+    NEED(sqe);
+    io_uring_prep_openat(sqe, AT_FDCWD, through->path, O_RDWR, 0);
+    NEED(io_uring_submit_and_wait(&through->ring, 1) == 1);
+    NEED(io_uring_wait_cqe(&through->ring, &cqe) == 0);
+    result = cqe->res;
+    io_uring_cqe_seen(&through->ring, cqe);
+    return result;
+}
+
+/* A ring's requests pass no filter of system calls. */
+static void *opens_by_ring(void *arg)
+{
+    struct through *through = arg;
+    int result = ring_opens(through);
+
+    NEED(result >= 0 && close(result) == 0);
+    NEED(sandbox_thread(through->kind) == 0);
+    result = ring_opens(through);
+    NEED(result == -EACCES || result == -EPERM);
+    return NULL;
+}
+
+static void rings_closed(const char *path)
+{
+    for (enum sandbox_kind kind = SANDBOX_CPU; kind < SANDBOX_PROCESS; kind++) {
+        struct through through = {.path = path, .kind = kind};
+        pthread_t thread;
+
+        if (io_uring_queue_init(4, &through.ring, 0) < 0)
+            return;
+        NEED(pthread_create(&thread, NULL, opens_by_ring, &through) == 0);
+        NEED(pthread_join(thread, NULL) == 0);
+        io_uring_queue_exit(&through.ring);
+    }
+}
+
 static void files_closed(void)
 {
     const char *directory = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
@@ -257,6 +301,7 @@ static void files_closed(void)
     NEED(pthread_join(thread, NULL) == 0);
     NEED(pthread_create(&thread, NULL, reads, other) == 0);
     NEED(pthread_join(thread, NULL) == 0);
+    rings_closed(other);
     NEED(unlink(other) == 0);
 }
 
