@@ -6,7 +6,7 @@
 #   tests/<dir>/<name>.sh   is one test
 #
 # A test passes with 0 (its last line says how much it did), is skipped with 77 (its last line is the reason), and fails
-# otherwise: its output is shown.
+# otherwise: its output is shown before the count.
 # For the tests:  VDISK the program, BUILD the build folder, SRC the checkout, IMAGES the folder of real images.
 # For the caller: BUILD, TESTS (which: "tests/cli unit/endian"), JOBS (2), TEST_TIMEOUT in seconds (900).
 set -u
@@ -62,9 +62,10 @@ run_one() {
         echo failed
         {
             [ $rc -eq 124 ] && echo "timed out after ${TEST_TIMEOUT:-900} s" >>"$scratch/result/$key.log"
-            printf 'FAIL  %-40s %6s s  (status %d)\n' "$name" "$seconds" "$rc"
+            printf 'FAIL  %-40s %6s s  (status %d)\n' "$name" "$seconds" "$rc" >&3
+            echo "$name:"
             tail -n 60 "$scratch/result/$key.log" | sed 's/^/      | /'
-        } >&3
+        } >"$scratch/result/$key.failure"
         ;;
     esac >"$scratch/result/$key.verdict"
 }
@@ -79,5 +80,6 @@ count() {
 passed=$(count passed) failed=$(count failed) skipped=$(count skipped)
 lost=$(($(wc -l <"$scratch/list") - passed - failed - skipped))
 failed=$((failed + lost))
+cat "$scratch"/result/*.failure 2>/dev/null
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
