@@ -4,16 +4,22 @@
  * what is wrong with it is said as every command says it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli/export.h"
 
+#define PID_TEXT_MAX 16 /* bytes */
 #define WORDS_MAX (32 + CLI_PARENTS_MAX)
 
 static struct {
@@ -137,6 +143,66 @@ static void uri_print(const char *path)
     free(whole);
 }
 
+/* A former server's number is taken away; anything else is not ours to overwrite. */
+static int pid_file_free(struct cli *cli, const char *path)
+{
+    struct stat file;
+
+    if (lstat(path, &file) < 0)
+        return 0;
+    if (!S_ISREG(file.st_mode) || file.st_size > PID_TEXT_MAX)
+        return cli_fail(cli, "%s: exists and is not the file of a process number", path);
+    return unlink(path) < 0 ? cli_error(cli, path, -errno) : 0;
+}
+
+/* nbdkit listens, goes to the background, and only then writes its number, which is what scripts look for next: waits
+ * until it is there. */
+static bool pid_written(const char *path)
+{
+    const struct timespec nap = {.tv_nsec = 10000000};
+    char text[PID_TEXT_MAX];
+
+    for (int i = 0; i < 1000; i++) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t length = fd < 0 ? 0 : read(fd, text, sizeof(text));
+
+        if (fd >= 0)
+            close(fd);
+        if (length > 0 && text[length - 1] == '\n')
+            return true;
+        nanosleep(&nap, NULL);
+    }
+    return false;
+}
+
+/* Becomes the command; with a file for its number, waits for both. The exit status. */
+static int become(struct cli *cli, char *const *word)
+{
+    pid_t child = 0, parent = getpid();
+    int status;
+
+    if (given.pid_file && !given.foreground) {
+        child = fork();
+        if (child < 0)
+            return cli_error(cli, "fork", -errno);
+        if (child > 0) {
+            if (waitpid(child, &status, 0) < 0 || !WIFEXITED(status))
+                return cli_fail(cli, "nbdkit was ended by a signal");
+            if (WEXITSTATUS(status) == 0 && !pid_written(given.pid_file))
+                return cli_fail(cli, "%s: the server has not written its process number", given.pid_file);
+            return WEXITSTATUS(status);
+        }
+        prctl(PR_SET_PDEATHSIG, SIGTERM); /* not the server's: it is a child of this one */
+        if (getppid() != parent)
+            _exit(EXIT_FAILURE);
+    }
+    execvp(word[0], word);
+    status = cli_fail(cli, "nbdkit: %s", errno == ENOENT ? "is not installed" : strerror(errno));
+    if (given.pid_file && !given.foreground)
+        _exit(status);
+    return status;
+}
+
 static int run(struct cli *cli, char **operand)
 {
     char plugin[PATH_MAX], *beside;
@@ -156,6 +222,8 @@ static int run(struct cli *cli, char **operand)
     status = socket_free(cli, given.socket);
     if (status == 0)
         status = image_try(cli, operand[0]);
+    if (status == 0 && given.pid_file)
+        status = pid_file_free(cli, given.pid_file);
     if (status == 0 && (!words.word || words_make(cli, &words, operand[0], plugin) < 0))
         status = cli_error(cli, operand[0], -ENOMEM);
     if (status != 0)
@@ -164,8 +232,7 @@ static int run(struct cli *cli, char **operand)
         uri_print(given.socket);
     fflush(stdout);
     umask(077); /* the socket is its owner's */
-    execvp("nbdkit", (char *const *)words.word);
-    return cli_fail(cli, "nbdkit: %s", errno == ENOENT ? "is not installed" : strerror(errno));
+    return become(cli, (char *const *)words.word);
 }
 
 const struct cli_command cli_serve = {

@@ -64,6 +64,18 @@ unserve h.vhdx
 touch plain
 refused "plain: exists and is not a socket" vdisk serve h.vhdx --socket plain
 refused "No such file" vdisk serve missing.vhdx
+mkdir late # the number is there when the command has ended, however late the server writes it
+cat >late/nbdkit <<'END'
+#!/bin/bash
+while [ "$1" != --pidfile ]; do shift; done
+(sleep 0.5 && echo 1234 >"$2") </dev/null >/dev/null 2>&1 &
+END
+chmod +x late/nbdkit
+PATH=$PWD/late:$PATH vdisk serve h.vhdx --quiet --pid-file late/pid
+same "$(cat late/pid)" 1234 "the server's process number"
+quietly create other.vhdx --size 1M
+refused "other.vhdx: exists and is not the file of a process number" vdisk serve h.vhdx --pid-file other.vhdx
+sound other.vhdx
 refused "at most" vdisk serve h.vhdx --socket "$(printf '%0200d' 0)"
 same "$(vdisk serve h.vhdx --quiet -- --run "nbdinfo --size \"\$uri\"")" 1099511627776
 sound h.vhdx
