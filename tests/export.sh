@@ -49,12 +49,19 @@ serve() {
     vdisk serve "$1" --quiet --pid-file "$1.pid" "${@:2}"
 }
 unserve() {
-    local pid i
+    local pid
     pid=$(cat "$1.pid")
     kill "$pid"
-    for ((i = 0; i < 200; i++)); do
-        case $(ps -o stat= -p "$pid" || true) in "" | Z*) rm -f "$1.pid" && return 0 ;; esac
+    ended "$pid" || fail "the server of $1 does not end"
+    rm -f "$1.pid"
+}
+
+# ended PID: within half a minute.
+ended() {
+    local i
+    for ((i = 0; i < 600; i++)); do
+        case $(ps -o stat= -p "$1" || true) in "" | Z*) return 0 ;; esac
         sleep 0.05
     done
-    fail "the server of $1 does not end"
+    return 1
 }

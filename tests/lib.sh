@@ -60,6 +60,17 @@ quietly() {
     "$VDISK" "$@" --quiet
 }
 
+# waits_for_pipe PID: until the program, whose standard input or output is a pipe, waits for that: it has opened, and locked,
+# what it works on. Asking by opening the same would be in its way.
+waits_for_pipe() {
+    local i
+    for ((i = 0; i < 1500; i++)); do
+        ! grep -Eqs '^(0 0x0|63 0x0|1 0x1|64 0x1) ' "/proc/$1/syscall" || return 0 # read or write, x86-64 or AArch64
+        sleep 0.02
+    done
+    fail "process $1 does not come to wait for its pipe"
+}
+
 # status N COMMAND...: it exits with N. Its output is in ./out and ./err afterwards.
 status() {
     local want=$1 got=0

@@ -171,7 +171,10 @@ leaves bad.vhd bat-past-end gap
 # a file that another process has open for writing is not repaired
 fresh vhdx
 dent bad.vhdx 65736 x
-(sleep 1) | "$VDISK" write bad.vhdx --quiet &
-sleep 0.3
+mkfifo pipe
+"$VDISK" write bad.vhdx --quiet <pipe &
+exec 9>pipe
+waits_for_pipe $!
 status 2 vdisk check bad.vhdx --repair
+exec 9>&-
 wait

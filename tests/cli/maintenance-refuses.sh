@@ -40,8 +40,7 @@ for f in vhdx vhd; do
     "$VDISK" write child.$f --offset 0 --quiet <pipe &
     writer=$!
     exec 9>pipe
-    until [ -n "$(find /proc/$writer/fd -lname "*child.$f" 2>/dev/null)" ]; do sleep 0.05; done
-    until ! "$VDISK" compact child.$f >/dev/null 2>err; do sleep 0.05; done
+    waits_for_pipe $writer
     all_refused "child\\.$f: is in use" $f
     exec 9>&-
     wait $writer

@@ -170,7 +170,7 @@ for f in vhdx vhd; do
     mkfifo pipe
     "$VDISK" read c.$f --quiet >pipe &
     exec 9<pipe
-    until [ -n "$(find /proc/$!/fd -lname "*base.$f" 2>/dev/null)" ]; do sleep 0.05; done
+    waits_for_pipe $!
     refused 'in use' vdisk merge b.$f
     exec 9<&-
     wait $! || true

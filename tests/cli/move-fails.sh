@@ -47,10 +47,7 @@ same "$(ls -A all)" "" "what was copied"
 mkfifo in
 "$VDISK" write a.vhdx --quiet <in &
 exec 7>in
-for ((i = 0; i < 500; i++)); do
-    vdisk info a.vhdx >/dev/null 2>&1 || break
-    sleep 0.02
-done
+waits_for_pipe $!
 refused "a.vhdx: is in use" vdisk move a.vhdx b.vhdx
 [ ! -e b.vhdx ] || fail "b.vhdx is there"
 exec 7>&-

@@ -67,8 +67,7 @@ for f in vhdx vhd; do
     mkfifo pipe
     "$VDISK" write vms/kid.$f --offset 0 --quiet <pipe &
     exec 9>pipe
-    until [ -n "$(find /proc/$!/fd -lname "*kid.$f" 2>/dev/null)" ]; do sleep 0.05; done
-    sleep 0.2
+    waits_for_pipe $!
     refused 'in use' vdisk relink vms/kid.$f --parent vms/base.$f
     exec 9>&-
     wait $!

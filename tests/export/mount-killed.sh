@@ -18,10 +18,7 @@ for f in vhdx vhd; do
         done) &
         sleep 0.2
         kill -$signal "$pid"
-        for ((i = 0; i < 200; i++)); do
-            case $(ps -o stat= -p "$pid" || true) in "" | Z*) break ;; esac
-            sleep 0.05
-        done
+        ended "$pid" || fail "$signal does not end it"
         wait
         fusermount3 -u -z m 2>/dev/null || umount -l m 2>/dev/null || true
         unset 'mounts[-1]'

@@ -57,7 +57,7 @@ unserve h.vhdx
 # A socket that a dead server left is no hindrance; refusals.
 serve h.vhdx
 kill -9 "$(cat h.vhdx.pid)"
-sleep 0.2
+ended "$(cat h.vhdx.pid)" || fail "a killed server does not end"
 serve h.vhdx
 refused "h.vhdx: is in use" vdisk serve h.vhdx --socket other.sock
 unserve h.vhdx

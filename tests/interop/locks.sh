@@ -7,9 +7,9 @@ need qemu-io qemu-img
 # held COMMAND...: runs while vdisk holds $f open for writing.
 held() {
     mkfifo pipe
-    vdisk write "$f" --quiet <pipe &
+    "$VDISK" write "$f" --quiet <pipe &
     exec 9>pipe
-    sleep 0.3
+    waits_for_pipe $!
     "$@"
     exec 9>&-
     wait $!
@@ -20,7 +20,8 @@ qemu_held() {
     mkfifo pipe
     qemu-io -f "$q" "$f" <pipe >/dev/null 2>&1 &
     exec 9>pipe
-    sleep 0.5
+    until grep -qs ":$(stat -c %i "$f") " /proc/locks; do sleep 0.05; done
+    sleep 0.3 # its locks are several
     "$@"
     echo quit >&9
     exec 9>&-
