@@ -143,7 +143,7 @@ static void uri_print(const char *path)
     free(whole);
 }
 
-/* A former server's number is taken away; anything else is not ours to overwrite. */
+/* A former server's number is taken away; what is longer is something else, and not ours to overwrite. */
 static int pid_file_free(struct cli *cli, const char *path)
 {
     struct stat file;
