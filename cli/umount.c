@@ -112,8 +112,8 @@ static void mount_look(struct mount *mount)
     mount->report = report_open(mount->directory);
 }
 
-/* Until the process has ended. 0, or -EIO: said. */
-static int mount_wait(struct cli *cli, const struct mount *mount)
+/* Until the process has ended. 0, or -EIO: said, unless what is behind it was said before. */
+static int mount_wait(struct cli *cli, const struct mount *mount, bool said)
 {
     struct pollfd process = {.fd = mount->process, .events = POLLIN};
     char text[128];
@@ -128,6 +128,8 @@ static int mount_wait(struct cli *cli, const struct mount *mount)
     if (length == 2 && memcmp(text, "ok", 2) == 0)
         return 0;
     text[length > 0 ? length : 0] = '\0';
+    if (said)
+        return -EIO;
     cli_fail(cli, "%s: unmounted, but the process that served it %s%s", mount->directory,
              length > 0 ? "could not close the image in good order: " : "did not say how it ended", text);
     return -EIO;
@@ -208,7 +210,7 @@ static int unmount_all(struct cli *cli, struct mount *mount)
     flushed = mount->process < 0 ? 0 : flush(cli, mount->directory);
     err = unmount(cli, mount->directory, nested ? TRIES : 0);
     if (err == 0)
-        err = mount_wait(cli, mount);
+        err = mount_wait(cli, mount, flushed < 0);
     return err ? err : flushed;
 }
 
