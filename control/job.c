@@ -81,6 +81,7 @@ void job_refuse(struct control_server *server, uint64_t client, const char *id, 
 /* The members that every request has go; the operation's own stay. */
 static int parse(struct job *job)
 {
+    const struct control_holder *holder = server_holder(job->server);
     json_t *request = job->request, *version = json_object_get(request, "version");
     const char *name = json_string_value(json_object_get(request, "do"));
 
@@ -94,6 +95,9 @@ static int parse(struct job *job)
     job->operation = operation_find(name);
     if (!job->operation)
         return job_error(job, -EOPNOTSUPP, "there is no operation '%s'", name);
+    if (holder->file && !job->operation->nameless)
+        return job_error(job, -EOPNOTSUPP, "%s: %s: not of an overlay, which has no name and goes with its mount",
+                         holder->file, name);
     json_object_del(request, "version");
     json_object_del(request, "id");
     json_object_del(request, "do");

@@ -38,6 +38,7 @@ struct operation {
     const char *name;
     operation_fn *run;
     bool instant; /* blocks on nothing */
+    bool nameless; /* also for a disk that has no file of a name (control_holder) */
     bool lengthy; /* nobody is let wait for it in silence: what is asked meanwhile is refused, unless instant */
 };
 

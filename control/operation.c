@@ -278,14 +278,14 @@ static int run_changes(struct job *job, json_t **result)
 static const struct operation operations[] = {
     {.name = "changes", .run = run_changes},
     {.name = "point", .run = run_point},
-    {.name = "info", .run = run_info},
+    {.name = "info", .run = run_info, .nameless = true},
     {.name = "snapshot", .run = run_snapshot},
     {.name = "resize", .run = run_resize},
     {.name = "merge", .run = run_merge, .lengthy = true},
     {.name = "relink", .run = run_relink, .lengthy = true},
     {.name = "move", .run = run_move, .lengthy = true},
     {.name = "compact", .run = run_compact, .lengthy = true},
-    {.name = "stats", .run = run_stats, .instant = true},
+    {.name = "stats", .run = run_stats, .instant = true, .nameless = true},
 };
 
 const struct operation *operation_find(const char *name)

@@ -302,6 +302,7 @@ static void *talk(void *arg)
 
 static int listen_at(struct control_server *server)
 {
+    const char *file = server->holder->file ? server->holder->file : vdisk_path(vdisk_port_disk(server->port));
     char path[4096];
     struct stat st;
     int err = 0;
@@ -309,7 +310,7 @@ static int listen_at(struct control_server *server)
     server->directory = place_open_own(path);
     if (server->directory < 0)
         err = server->directory;
-    else if (stat(vdisk_path(vdisk_port_disk(server->port)), &st) < 0)
+    else if (stat(file, &st) < 0)
         err = -errno;
     if (err == 0) {
         place_name(&st, server->name);
@@ -331,7 +332,7 @@ void server_follow(struct control_server *server)
     char name[PLACE_NAME_MAX];
     struct stat st;
 
-    if (stat(vdisk_path(vdisk_port_disk(server->port)), &st) < 0)
+    if (server->holder->file || stat(vdisk_path(vdisk_port_disk(server->port)), &st) < 0)
         return;
     place_name(&st, name);
     if (strcspn(name, ".") == strcspn(server->name, ".") && strncmp(name, server->name, strcspn(name, ".")) == 0)

@@ -30,6 +30,8 @@ struct vdisk_log control_log(struct control_log *log);
 /* Who holds the disk. resized is called on the thread that works. */
 struct control_holder {
     const char *program;        /* "vdisk mount" */
+    const char *file;           /* what names the socket where the disk has no file of a name: then it can be asked what
+                                 * there is to know, and no work; NULL: the disk's own file */
     const char *const *allowed; /* real paths of the directories in and beneath which requests may name files,
                                  * NULL-terminated; NULL: anywhere */
     void (*resized)(void *arg); /* the disk has another size now; may be NULL */

@@ -307,8 +307,23 @@ static bool is_over(const struct export *export)
     return poll(&over, 1, 0) > 0;
 }
 
+/* The image's path leads to the disk; to an overlay, of which an image may have many, the file of the mount. Or it is
+ * served without. */
+static struct control_server *control_start(const struct export *export)
+{
+    static struct control_holder holder = {.program = "vdisk mount"};
+    struct control_server *control = NULL;
+    char *file = NULL;
+
+    if (given.overlay && asprintf(&file, "%s/%s", given.directory, export->node[0].name) < 0)
+        return NULL;
+    holder.file = file; /* for as long as the process lives */
+    control_server_open(export->port, &holder, &control_words, &control);
+    return control;
+}
+
 /* Serves the mount; 0 once it has ended in good order. ready: the pipe, or -1 in the foreground. */
-static int serve(struct export *export, int signals, int ready)
+static int serve(struct export *export, int signals, int ready, struct control_server **control)
 {
     int err = server_start(export);
     bool over;
@@ -318,6 +333,7 @@ static int serve(struct export *export, int signals, int ready)
         fuse_session_unmount(export->session);
         return err;
     }
+    *control = control_start(export);
     err = partition_add_all(export, given.directory, given.filesystems);
     if (err < 0)
         message_say(VDISK_WARNING, "%s: its partitions cannot be read: %s", given.image, strerror(-err));
@@ -357,7 +373,6 @@ static void report(const struct export *export, int err)
 
 static int run(int ready)
 {
-    static const struct control_holder holder = {.program = "vdisk mount"};
     static struct export export;
     struct control_server *control = NULL;
     sigset_t set;
@@ -383,9 +398,7 @@ static int run(int ready)
         return EXIT_FAILURE;
     err = session_open(&export);
     if (err == 0) {
-        if (!given.overlay) /* which is not the image's disk */
-            control_server_open(export.port, &holder, &control_words, &control); /* or it is served without */
-        err = serve(&export, signals, ready);
+        err = serve(&export, signals, ready, &control);
         control_server_close(control);
         fuse_session_destroy(export.session);
     }
