@@ -3,7 +3,7 @@
  * Telling a child where its parent is now, or, by force, that another disk is.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "chain.h"
@@ -93,6 +93,28 @@ int relink_record(struct vdisk *child, const char *path, struct vdisk *parent)
     return err;
 }
 
+/* A directory that we cannot open: its names are for whoever puts files there to make durable. */
+static int sync_name(const char *path)
+{
+    int err = file_sync_directory(path);
+
+    return err == -EACCES ? 0 : err;
+}
+
+/* The entry by which the file is found, and where that is a symbolic link, its own: the one that is recorded. */
+static int sync_names(const char *path)
+{
+    char *real = realpath(path, NULL);
+    int err = real ? 0 : -errno;
+
+    if (!err && !MUTANT("relink-name-unsynced"))
+        err = sync_name(real);
+    if (!err && strcmp(real, path) != 0 && !MUTANT("relink-link-unsynced"))
+        err = sync_name(path);
+    free(real);
+    return err;
+}
+
 int relink_settle(struct vdisk *parent)
 {
     for (struct vdisk *link = parent; link; link = link->parent) {
@@ -104,10 +126,8 @@ int relink_settle(struct vdisk *parent)
         err = MUTANT("relink-parent-unsynced") ? 0 : file_sync(file);
         if (err == -EINVAL || err == -EROFS) /* on a file system that nobody writes to */
             err = 0;
-        if (!err && !MUTANT("relink-name-unsynced"))
-            err = file_sync_directory(link->file->path);
-        if (err == -EACCES) /* a directory that we cannot open: its names are for whoever puts files there to make durable */
-            err = 0;
+        if (!err)
+            err = sync_names(link->file->path);
         if (err)
             return disk_error(link, err, "cannot be made durable: %s", strerror(-err));
     }

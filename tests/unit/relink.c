@@ -5,11 +5,14 @@
  * are as they were.
  */
 #include <fcntl.h>
+#include <libgen.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -525,6 +528,124 @@ static void failures_change_nothing(void **state)
     failures("vhd");
 }
 
+/* ---- What is durable before it is recorded: file_sync and file_sync_directory are these (see the Makefile) ---- */
+
+static struct {
+    char directory[8][TEST_PATH]; /* that were synced: real paths */
+    unsigned count;
+    const char *file_fails, *directory_fails; /* a sync of what has this in its path; NULL: of none */
+} syncs;
+
+int __real_file_sync(struct file *file);
+int __wrap_file_sync(struct file *file);
+int __real_file_sync_directory(const char *path);
+int __wrap_file_sync_directory(const char *path);
+
+int __wrap_file_sync(struct file *file)
+{
+    if (!syncs.file_fails || !strstr(file->path, syncs.file_fails))
+        return __real_file_sync(file);
+    file->failed = -EIO;
+    return -EIO;
+}
+
+int __wrap_file_sync_directory(const char *path)
+{
+    char *copy = strdup(path), *real = realpath(dirname(copy), NULL);
+
+    test_true(real);
+    if (syncs.count < 8)
+        snprintf(syncs.directory[syncs.count++], TEST_PATH, "%s", real);
+    free(real);
+    free(copy);
+    return syncs.directory_fails && strstr(path, syncs.directory_fails) ? -EIO : __real_file_sync_directory(path);
+}
+
+static void expect_synced(const char *name)
+{
+    char *real = realpath(name ? scratch_path(dir, name) : dir, NULL);
+    bool found = false;
+
+    for (unsigned i = 0; i < syncs.count; i++)
+        found |= strcmp(syncs.directory[i], real) == 0;
+    if (!found)
+        test_fail("the names in %s were not made durable", real);
+    free(real);
+    syncs.count = 0;
+}
+
+/* Of a parent that is given as a symbolic link it is the file's own name that is recorded. */
+static void durable_names(const char *of)
+{
+    struct vdisk_open_options how = {.log = messages_log(&messages)};
+    char path[TEST_PATH];
+
+    begin(of);
+    folder("far");
+    copy("kid", "far/kid");
+    copy("base", "far/base");
+    folder("near");
+    snprintf(path, sizeof(path), "%s", at("far/kid"));
+    test_ok(symlink(path, at("near/link")));
+    for (int i = 0; i < 2; i++) {
+        syncs.count = 0;
+        relink("top", "near/link");
+        expect_synced(i == 0 ? "far" : "near");
+        relink("top", "kid");
+    }
+    test_ok(vdisk_port_close(guest.port));
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof(path), "%s", at("top"));
+        syncs.count = 0;
+        test_ok(vdisk_relink(path, at("near/link"), 0, &how));
+        expect_synced(i == 0 ? "far" : "near");
+        syncs.count = 0;
+        test_ok(vdisk_relink(path, at("kid"), 0, &how));
+        expect_synced(NULL);
+    }
+    open_port("top", VDISK_OPEN_WRITE);
+    end();
+}
+
+static void names_durable(void **state)
+{
+    (void)state;
+    durable_names("vhdx");
+    durable_names("vhd");
+}
+
+static void fail_to_sync(const char *link, const char *parent)
+{
+    copy(parent, "copied");
+    syncs.file_fails = "copied";
+    refused(link, "copied", -EIO, "cannot be made durable");
+    test_true(strstr(messages.first, at("copied")));
+    syncs.file_fails = NULL;
+    syncs.directory_fails = "copied";
+    refused(link, "copied", -EIO, "cannot be made durable");
+    syncs.directory_fails = NULL;
+    relink(link, "copied");
+    relink(link, parent);
+}
+
+static void unsynced(const char *of)
+{
+    begin(of);
+    write_sector(4);
+    fail_to_sync("top", "kid");
+    fail_to_sync("kid", "base");
+    guest_start();
+    guest_goes_on();
+    end();
+}
+
+static void unsynced_refused(void **state)
+{
+    (void)state;
+    unsynced("vhdx");
+    unsynced("vhd");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(copies_vhdx),
@@ -533,7 +654,9 @@ int main(void)
                                        cmocka_unit_test(states_refused),
                                        cmocka_unit_test(cancelled),
                                        cmocka_unit_test(chains_found),
-                                       cmocka_unit_test(failures_change_nothing)};
+                                       cmocka_unit_test(failures_change_nothing),
+                                       cmocka_unit_test(names_durable),
+                                       cmocka_unit_test(unsynced_refused)};
 
     scratch_make(dir, true);
     messages.echo = getenv("TEST_ECHO") != NULL;
