@@ -14,8 +14,8 @@
 #   make install    DESTDIR and PREFIX are honoured
 #
 # A .c file in disk/, vhd/, vhdx/, odx/ or replica/ is part of the library by standing there, one in vmm/, scsi/,
-# base/ or net/ of the monitor, one in cli/ of the programs (hv*.c of hv), one in fuse/ of vdisk-fuse, one in nbd/ of the plugin for nbdkit, one
-# in control/ of all of these, and each tests/<dir>/<name>.c is one test program. Everything made goes to build/, one folder
+# base/ or net/ of the monitor, one in cli/ of the programs (hv*.c of hv), one in fuse/ of vdisk-fuse, one in ntfs/ of vdisk-ntfs, one in nbd/ of the plugin for
+# nbdkit, one in control/ of those that have a disk open, and each tests/<dir>/<name>.c is one test program. Everything made goes to build/, one folder
 # a variant.
 
 VERSION  := 0.1.0
@@ -55,6 +55,7 @@ ALL_LDFLAGS = -pthread -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 LIB_LIBS  := $(shell pkg-config --libs liburing libisal uuid 2>/dev/null) -laio
 CLI_LIBS  := $(shell pkg-config --libs jansson fdisk ext2fs 2>/dev/null)
 FUSE_LIBS := $(shell pkg-config --libs fuse3 blkid 2>/dev/null && pkg-config --libs jansson)
+NTFS_LIBS := $(shell pkg-config --libs libntfs-3g 2>/dev/null)
 NBD_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)
 VMM_LIBS  := -lslirp -lseccomp
 TEST_LIBS := $(LIB_LIBS) $(VMM_LIBS) $(shell pkg-config --libs cmocka jansson 2>/dev/null)
@@ -66,6 +67,7 @@ CLI_SRC  := $(filter-out cli/hv%,$(sort $(wildcard cli/*.c)))
 HV_SRC   := $(sort $(wildcard cli/hv*.c)) $(addprefix cli/,message.c open.c options.c program.c progress.c size.c)
 CONTROL_SRC := $(sort $(wildcard control/*.c))
 FUSE_SRC := $(sort $(wildcard fuse/*.c))
+NTFS_SRC := $(sort $(wildcard ntfs/*.c)) base/sandbox.c
 NBD_SRC  := $(sort $(wildcard nbd/*.c))
 VMM_SRC  := $(sort $(wildcard vmm/*.c scsi/*.c base/*.c net/*.c))
 TEST_SRC := $(sort $(wildcard tests/*/*.c))
@@ -76,6 +78,7 @@ CONTROL_OBJ := $(CONTROL_SRC:%.c=$(BUILD)/%.o)
 CLI_OBJ  := $(CLI_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
 HV_OBJ   := $(HV_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
 FUSE_OBJ := $(FUSE_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
+NTFS_OBJ := $(NTFS_SRC:%.c=$(BUILD)/%.o)
 NBD_OBJ  := $(NBD_SRC:%.c=$(BUILD)/%.o) $(CONTROL_OBJ)
 VMM_OBJ  := $(VMM_SRC:%.c=$(BUILD)/%.o)
 TEST_BIN := $(TEST_SRC:%.c=$(BUILD)/%)
@@ -96,8 +99,9 @@ STATIC := $(BUILD)/libvdisk.a
 # The monitor without its program: hv and the tests link with it.
 VMM := $(BUILD)/libvmm.a
 
-# The exporters are made where what they stand on is installed; nbdkit loads no instrumented plugin.
+# The helpers are made where what they stand on is installed; nbdkit loads no instrumented plugin.
 FUSE_BIN := $(if $(FUSE_LIBS),$(BUILD)/vdisk-fuse)
+NTFS_BIN := $(if $(NTFS_LIBS),$(BUILD)/vdisk-ntfs)
 NBD_BIN  := $(if $(SANITIZE),,$(if $(shell pkg-config --exists nbdkit && echo yes),$(BUILD)/nbdkit-vdisk-plugin.so))
 
 .PHONY: all tests deps demo check check-vm check-asan check-tsan crash mutants fuzz fuzz-targets bench bench-vm lint format install uninstall clean FORCE
@@ -108,7 +112,7 @@ NBD_BIN  := $(if $(SANITIZE),,$(if $(shell pkg-config --exists nbdkit && echo ye
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$@')
 
-all: $(BUILD)/vdisk $(BUILD)/hv $(SHARED) $(STATIC) $(VMM) $(FUSE_BIN) $(NBD_BIN)
+all: $(BUILD)/vdisk $(BUILD)/hv $(SHARED) $(STATIC) $(VMM) $(FUSE_BIN) $(NTFS_BIN) $(NBD_BIN)
 
 $(BUILD)/vdisk: $(CLI_OBJ) $(SHARED)
 	$(call say,LINK)
@@ -123,6 +127,11 @@ $(FUSE_SRC:%.c=$(BUILD)/%.o): PKG += $(shell pkg-config --cflags fuse3 blkid 2>/
 $(BUILD)/vdisk-fuse: $(FUSE_OBJ) $(SHARED)
 	$(call say,LINK)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(FUSE_OBJ) -L$(BUILD) -l:$(SONAME) -Wl,-rpath,'$$ORIGIN' $(FUSE_LIBS)
+
+# Not linked with the library: libntfs-3g is under the GPL.
+$(BUILD)/vdisk-ntfs: $(NTFS_OBJ)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(NTFS_OBJ) $(NTFS_LIBS) -lseccomp
 
 $(BUILD)/nbdkit-vdisk-plugin.so: $(NBD_OBJ) $(SHARED)
 	$(call say,LINK)
@@ -205,7 +214,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/targets/%.o $(FUZZ_AID:%.c=$(BUILD)/%.o) $(
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer $(FUZZ_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIB_LIBS) $(VMM_LIBS)
 
 -include $(FUZZ_SRC:%.c=$(BUILD)/%.d) $(FUZZ_AID:%.c=$(BUILD)/%.d)
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(HV_OBJ:.o=.d) $(FUSE_OBJ:.o=.d) $(NBD_OBJ:.o=.d) $(VMM_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d) $(AID_OBJ:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(HV_OBJ:.o=.d) $(FUSE_OBJ:.o=.d) $(NTFS_OBJ:.o=.d) $(NBD_OBJ:.o=.d) $(VMM_OBJ:.o=.d) $(TEST_SRC:%.c=$(BUILD)/%.d) $(AID_OBJ:.o=.d)
 
 # ---- What is done with it ----
 
@@ -274,9 +283,10 @@ install: all
 	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(CLI_LIBS)
 	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $(DESTDIR)$(BINDIR)/hv $(HV_OBJ) $(VMM) \
 	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(VMM_LIBS) $(CLI_LIBS)
-	$(if $(FUSE_BIN),install -d $(DESTDIR)$(LIBEXECDIR))
+	$(if $(FUSE_BIN)$(NTFS_BIN),install -d $(DESTDIR)$(LIBEXECDIR))
 	$(if $(FUSE_BIN),$(CC) $(ALL_LDFLAGS) -o $(DESTDIR)$(LIBEXECDIR)/vdisk-fuse $(FUSE_OBJ) \
 	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(FUSE_LIBS))
+	$(if $(NTFS_BIN),install -m 755 $(NTFS_BIN) $(DESTDIR)$(LIBEXECDIR))
 	$(if $(NBD_BIN),install -d $(DESTDIR)$(PLUGINDIR))
 	$(if $(NBD_BIN),$(CC) $(ALL_LDFLAGS) -shared -o $(DESTDIR)$(PLUGINDIR)/nbdkit-vdisk-plugin.so $(NBD_OBJ) \
 	    -L$(BUILD) -l:$(SONAME) $(RPATH) $(NBD_LIBS))
@@ -285,7 +295,7 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/vdisk $(DESTDIR)$(BINDIR)/hv $(DESTDIR)$(LIBDIR)/$(SONAME) $(DESTDIR)$(LIBDIR)/libvdisk.so
-	rm -f $(DESTDIR)$(LIBEXECDIR)/vdisk-fuse $(DESTDIR)$(PLUGINDIR)/nbdkit-vdisk-plugin.so
+	rm -f $(DESTDIR)$(LIBEXECDIR)/vdisk-fuse $(DESTDIR)$(LIBEXECDIR)/vdisk-ntfs $(DESTDIR)$(PLUGINDIR)/nbdkit-vdisk-plugin.so
 	rm -f $(DESTDIR)$(INCLUDEDIR)/vdisk.h $(DESTDIR)$(LIBDIR)/pkgconfig/vdisk.pc
 	rm -f $(MAN:man/%=$(DESTDIR)$(MANDIR)/man1/%)
 

@@ -110,7 +110,7 @@ const struct cli_command cli_compact = {
     .operands = "FILE",
     .description =
         "Give back to the file system what a disk does not need: blocks and runs that hold only zeros, what the file\n"
-        "systems in it (ext2, ext3, ext4) do not use, and space in the file that belongs to no block; the last blocks "
+        "systems in it (ext2, ext3, ext4, NTFS) do not use, and space in the file that belongs to no block; the last blocks "
         "move\n"
         "to free places before them, and the file is cut. What a guest reads from its files does not change. "
         "Interrupted,\n"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the commands that export a disk, or draw it, share. */
+/* What the commands that run helpers, or draw a disk, share. */
 #ifndef CLI_EXPORT_H
 #define CLI_EXPORT_H
 
@@ -10,6 +10,7 @@
 /* ---- helper.c: -ENOENT where it is not installed ---- */
 
 int cli_find_fuse(char path[PATH_MAX]);
+int cli_find_ntfs(char path[PATH_MAX]);
 int cli_find_nbd(char path[PATH_MAX]);
 
 /* ---- picture.c ---- */

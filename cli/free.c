@@ -61,7 +61,7 @@ void free_part_say(struct free_part *part, const char *what, uint64_t before, co
 
 static int look_at(void *arg, uint64_t offset, uint64_t length)
 {
-    static int (*const kinds[])(struct free_part *) = {free_ext};
+    static int (*const kinds[])(struct free_part *) = {free_ext, free_ntfs};
     struct free_part *part = arg;
     int err = 0;
 

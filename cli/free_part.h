@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What those that know a file system's free space (free_ext.c) work with. */
+/* What those that know a file system's free space (free_ext.c, free_ntfs.c) work with. */
 #ifndef CLI_FREE_PART_H
 #define CLI_FREE_PART_H
 
@@ -23,7 +23,8 @@ int free_part_discard(struct free_part *part, uint64_t at, uint64_t length);
 /* Says what was found (why NULL: the bytes since before), or why the file system is left alone. */
 void free_part_say(struct free_part *part, const char *what, uint64_t before, const char *why);
 
-/* Discards what its file system in the part does not use. 0 where there is none, and where it is left alone. */
+/* Each discards what its file system in the part does not use. 0 where there is none, and where it is left alone. */
 int free_ext(struct free_part *part);
+int free_ntfs(struct free_part *part);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The exporters stand beside the program in a build tree, and in directories of their own where they are installed
+ * The helpers stand beside the program in a build tree, and in directories of their own where they are installed
  * (the Makefile says which when it links the installed program).
  */
 #include <errno.h>
@@ -18,6 +18,7 @@
 #endif
 
 #define FUSE_PROGRAM "vdisk-fuse"
+#define NTFS_PROGRAM "vdisk-ntfs"
 #define NBD_PLUGIN "nbdkit-vdisk-plugin.so"
 
 /* Beside the program, where it was installed to, and where it would be had the whole tree been moved. */
@@ -44,6 +45,11 @@ static int find(const char *name, const char *installed, const char *moved, char
 int cli_find_fuse(char path[PATH_MAX])
 {
     return find(FUSE_PROGRAM, VDISK_LIBEXECDIR, "../libexec/vdisk", path);
+}
+
+int cli_find_ntfs(char path[PATH_MAX])
+{
+    return find(NTFS_PROGRAM, VDISK_LIBEXECDIR, "../libexec/vdisk", path);
 }
 
 int cli_find_nbd(char path[PATH_MAX])

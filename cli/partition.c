@@ -144,6 +144,17 @@ int cli_partitions_read(struct vdisk *disk, struct cli_partitions *p)
     return err;
 }
 
+static bool is_dynamic(struct fdisk_partition *partition)
+{
+    struct fdisk_parttype *type = fdisk_partition_get_type(partition);
+    const char *guid = type ? fdisk_parttype_get_string(type) : NULL;
+
+    if (guid)
+        return strcasecmp(guid, "5808C8AA-7E8F-42E0-85D2-E1E90434CFB3") == 0 ||
+               strcasecmp(guid, "AF9B60A0-1431-4F62-BC68-3311714A69AD") == 0;
+    return type && fdisk_parttype_get_code(type) == 0x42;
+}
+
 int cli_partitions_each(struct vdisk *disk, int (*each)(void *arg, uint64_t offset, uint64_t length), void *arg)
 {
     uint64_t unit = vdisk_sector_size(disk), size = vdisk_size(disk);
@@ -161,7 +172,7 @@ int cli_partitions_each(struct vdisk *disk, int (*each)(void *arg, uint64_t offs
         uint64_t start = fdisk_partition_has_start(p) ? fdisk_partition_get_start(p) * unit : 0;
         uint64_t end = fdisk_partition_has_end(p) ? (fdisk_partition_get_end(p) + 1) * unit : 0;
 
-        if (start > 0 && start < end && end <= size)
+        if (start > 0 && start < end && end <= size && !is_dynamic(p))
             err = each(arg, start, end - start);
     }
     fdisk_unref_table(table);

@@ -34,7 +34,8 @@ check() {
     allow replica disk/
     allow lib disk/ vhd/ vhdx/ odx/ replica/
     allow control disk/vdisk.h
-    allow cli disk/vdisk.h control/ vmm/machine.h
+    allow cli disk/vdisk.h control/ ntfs/protocol.h vmm/machine.h
+    allow ntfs base/
     allow fuse disk/vdisk.h disk/mutant.h control/
     allow scsi disk/vdisk.h disk/endian.h disk/mutant.h base/iov.h
     allow nbd disk/vdisk.h disk/mutant.h control/
