@@ -93,7 +93,7 @@ static const char *const calls[] = {
     [SANDBOX_NET] = "connect bind listen accept accept4 getsockopt setsockopt getsockname getpeername sendto recvfrom "
                     "sendmsg recvmsg shutdown",
     [SANDBOX_PROCESS] =
-        "openat openat2 rename renameat renameat2 unlink unlinkat mkdir access faccessat faccessat2 stat lstat "
+        "openat openat2 rename renameat renameat2 linkat unlink unlinkat mkdir access faccessat faccessat2 stat lstat "
         "readlink readlinkat getdents64 getcwd fchmodat statfs fstatfs geteuid memfd_create "
         "epoll_create1 timerfd_create signalfd4 seccomp landlock_create_ruleset landlock_add_rule "
         "landlock_restrict_self",

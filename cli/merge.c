@@ -76,6 +76,7 @@ static int add_path(json_t *request, const char *name, const char *path)
 static int ask(struct cli *cli, const char *path)
 {
     json_t *request = json_pack("{s:s}", "do", "merge"), *result;
+    bool beneath;
     struct vdisk_merge_result merged;
     const char *into;
     int err = add_path(request, "link", given.link);
@@ -86,7 +87,7 @@ static int ask(struct cli *cli, const char *path)
         json_decref(request);
         return err;
     }
-    err = cli_ask(cli, path, request, &result);
+    err = cli_ask_link(cli, path, request, &beneath, &result);
     if (err <= 0)
         return err;
     merged = (struct vdisk_merge_result){
@@ -95,10 +96,9 @@ static int ask(struct cli *cli, const char *path)
     };
     into = json_string_value(json_object_get(result, "file"));
     summary(cli, given.link ? given.link : path,
-            given.into   ? given.into
-            : given.link ? "its parent"
-            : into       ? into
-                         : "its parent",
+            given.into                       ? given.into
+            : given.link || beneath || !into ? "its parent"
+                                             : into,
             &merged);
     json_decref(result);
     return 1;
@@ -190,6 +190,7 @@ const struct cli_command cli_merge = {
     .operands = "CHILD",
     .description = "Put what CHILD holds into its parent, which then shows what CHILD showed, and remove CHILD.\n"
                    "Other disks whose parent is CHILD get its parent instead. Only CHILD's own bytes are moved.\n"
+                   "A chain that is in use goes on being used, whichever of its files CHILD is.\n"
                    "Interrupted at any moment, by a power cut too, the chain shows what it showed: merge again.",
     .examples = "vdisk merge monday.avhdx\n"
                 "vdisk merge friday.avhdx --into disk.vhdx           a whole week\n"

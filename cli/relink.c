@@ -10,8 +10,7 @@ static struct {
 } given;
 
 static const struct cli_option options[] = {
-    {"link", CLI_TEXT, "FILE", &given.link,
-     "relink this file of CHILD's chain; for a chain that is in\nuse, which is known by CHILD"},
+    {"link", CLI_TEXT, "FILE", &given.link, "relink this file of CHILD's chain, and leave CHILD itself"},
     {"force", CLI_FLAG, NULL, &given.force,
      "also a parent whose identity is not the recorded one:\nyou vouch that it is the right disk, unchanged; not "
      "while\n"
@@ -23,8 +22,9 @@ static const struct cli_option options[] = {
 static int ask(struct cli *cli, const char *path, const char *child, const char *parent, double *pause)
 {
     char *link = cli_ask_path(child), *target = cli_ask_path(parent);
-    json_t *result;
-    int err = cli_ask(cli, path, json_pack("{s:s, s:s, s:s}", "do", "relink", "link", link, "parent", target), &result);
+    json_t *request = json_pack("{s:s, s:s, s:s}", "do", "relink", "link", link, "parent", target), *result;
+    bool beneath;
+    int err = cli_ask_link(cli, path, request, &beneath, &result);
 
     free(target);
     free(link);
@@ -66,10 +66,10 @@ const struct cli_command cli_relink = {
     .operands = "CHILD",
     .description = "Record the path of the file given with --parent in CHILD, which finds it by itself from then on in its\n"
                    "own directory, and elsewhere with --parent-dir. It must be the parent that CHILD was made from,\n"
-                   "unchanged: its identity is compared. A disk that is mounted or served, or that a machine runs on,\n"
-                   "goes on over it, and the old file is not needed any more.",
+                   "unchanged: its identity is compared. A chain that is mounted or served, or that a machine runs on,\n"
+                   "goes on over it, whichever of its files CHILD is, and the old file is not needed any more.",
     .examples = "vdisk relink child.vhdx --parent /mnt/vms/base.vhdx\n"
-                "vdisk relink top.vhdx --link child.vhdx --parent /mnt/vms/base.vhdx   while top.vhdx is mounted\n"
+                "vdisk relink top.vhdx --link child.vhdx --parent /mnt/vms/base.vhdx\n"
                 "vdisk relink child.vhd --parent copy.vhd --force   the identity was lost; you know better",
     .parent_help = "the file that is the parent",
     .options = options,

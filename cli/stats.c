@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* vdisk stats: what came to a disk that is in use since it was opened. */
+#include "cli/ask.h"
 #include "cli/stats.h"
 
 #include <errno.h>
@@ -70,6 +71,8 @@ static int run(struct cli *cli, char **operand)
     struct stat file;
     int err = control_open(operand[0], &control);
 
+    if (err == -ENOENT && cli_ask_beneath(cli, operand[0]))
+        return cli->command->failure;
     if (err == -ENOENT && stat(operand[0], &file) == 0)
         return cli_fail(cli, "%s: no process that can be asked has it open", operand[0]);
     if (err < 0)

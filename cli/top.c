@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/ask.h"
 #include "cli/stats.h"
 
 static struct {
@@ -94,6 +95,8 @@ static int run(struct cli *cli, char **operand)
     if (given.interval < 1 || given.interval > 3600)
         return cli_fail(cli, "--interval: 1 to 3600 seconds");
     err = control_open(operand[0], &control);
+    if (err == -ENOENT && cli_ask_beneath(cli, operand[0]))
+        return cli->command->failure;
     if (err == -ENOENT && stat(operand[0], &file) == 0)
         return cli_fail(cli, "%s: no process that can be asked has it open", operand[0]);
     if (err < 0)

@@ -20,9 +20,9 @@ struct control {
     size_t length, taken, room; /* taken: of length, by lines that were returned */
 };
 
-int control_open(const char *image, struct control **out)
+static int connect_as(const char *file, enum place_role role, struct control **out)
 {
-    int fd = place_connect(image);
+    int fd = place_connect(file, role);
     struct control *control;
 
     if (fd < 0)
@@ -35,6 +35,24 @@ int control_open(const char *image, struct control **out)
     control->fd = fd;
     *out = control;
     return 0;
+}
+
+int control_open(const char *image, struct control **out)
+{
+    return connect_as(image, PLACE_DISK, out);
+}
+
+int control_open_beneath(const char *file, struct control **out)
+{
+    return connect_as(file, PLACE_BENEATH, out);
+}
+
+pid_t control_holder_pid(const struct control *control)
+{
+    struct ucred peer = {.pid = 0};
+    socklen_t length = sizeof(peer);
+
+    return getsockopt(control->fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ? 0 : peer.pid;
 }
 
 void control_close(struct control *control)
@@ -192,7 +210,7 @@ int control_call(struct control *control, json_t *request, const struct vdisk_pr
     if (finished && err != -EPROTO)
         return err;
     return say(log, VDISK_ERROR, err,
-               err == -ECONNRESET || err == -EPIPE ? "the process that has the disk open has ended" :
-               err == -EPROTO ? "the process that has the disk open gives no answer that is understood"
-                              : strerror(-err));
+               err == -ECONNRESET || err == -EPIPE ? "the process that has the disk open has ended"
+               : err == -EPROTO ? "the process that has the disk open gives no answer that is understood"
+                                : strerror(-err));
 }

@@ -4,6 +4,7 @@
 #define CONTROL_CLIENT_H
 
 #include <jansson.h>
+#include <sys/types.h>
 
 #include "disk/vdisk.h"
 
@@ -12,7 +13,11 @@ struct control;
 /* Connects to the holder of the image at path. -ENOENT: there is none that can be asked, which does not mean that there is
  * none: the lock tells that. */
 int control_open(const char *image, struct control **control);
+/* The same for a file that is beneath the disk in the holder's chain. */
+int control_open_beneath(const char *file, struct control **control);
 void control_close(struct control *control); /* NULL is allowed; cancels what is being done */
+
+pid_t control_holder_pid(const struct control *control); /* 0: not known here */
 
 /* Asks for an operation and waits for its end. request: an object with "do" and the operation's members; it is taken.
  * progress (may be NULL) is told and may cancel; what the holder says meanwhile, an error's sentence too, goes to log.

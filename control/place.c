@@ -76,14 +76,39 @@ static int directory_find(unsigned which, uid_t owner)
 
 /* ---- Sockets ---- */
 
-void place_name(const struct stat *image, char name[PLACE_NAME_MAX])
+uint64_t place_lot(void)
 {
     uint64_t lot = 0;
 
     while (getrandom(&lot, sizeof(lot), 0) < 0 && errno == EINTR)
         ;
-    snprintf(name, PLACE_NAME_MAX, "%llx-%llx.%016llx", (unsigned long long)image->st_dev,
-             (unsigned long long)image->st_ino, (unsigned long long)lot);
+    return lot;
+}
+
+void place_name(const struct stat *file, enum place_role role, uint64_t lot, char name[PLACE_NAME_MAX])
+{
+    snprintf(name, PLACE_NAME_MAX, "%llx-%llx%c%016llx", (unsigned long long)file->st_dev,
+             (unsigned long long)file->st_ino, role, (unsigned long long)lot);
+}
+
+void place_forget_beneath(int directory, uint64_t lot)
+{
+    int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    char end[PLACE_NAME_MAX];
+    struct dirent *entry;
+
+    snprintf(end, sizeof(end), "%c%016llx", PLACE_BENEATH, (unsigned long long)lot);
+    while (stream && (entry = readdir(stream))) {
+        const char *at = strchr(entry->d_name, PLACE_BENEATH);
+
+        if (at && strcmp(at, end) == 0)
+            unlinkat(directory, entry->d_name, 0);
+    }
+    if (stream)
+        closedir(stream);
+    else if (fd >= 0)
+        close(fd);
 }
 
 /* By the directory's descriptor: its own path may be longer than an address. */
@@ -152,8 +177,10 @@ static int name_connect(int directory, const char *name)
     if (err == 0)
         return fd;
     close(fd);
-    if (err == -ECONNREFUSED)
+    if (err == -ECONNREFUSED) {
+        place_forget_beneath(directory, strtoull(name + strcspn(name, ".+") + 1, NULL, 16));
         unlinkat(directory, name, 0);
+    }
     return err;
 }
 
@@ -175,15 +202,15 @@ static int directory_connect(int directory, const char *prefix)
     return found;
 }
 
-int place_connect(const char *image)
+int place_connect(const char *file, enum place_role role)
 {
     char prefix[PLACE_NAME_MAX];
     struct stat st;
     int directory, fd;
 
-    if (stat(image, &st) < 0)
+    if (stat(file, &st) < 0)
         return -ENOENT;
-    snprintf(prefix, sizeof(prefix), "%llx-%llx.", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    snprintf(prefix, sizeof(prefix), "%llx-%llx%c", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino, role);
     for (unsigned which = 0; which < 3; which++) {
         directory = directory_find(which, st.st_uid);
         fd = directory < 0 ? -ENOENT : directory_connect(directory, prefix);

@@ -35,8 +35,9 @@ struct control_server {
     struct queue *queue;
     pthread_t thread;
     int directory, listener;
+    uint64_t lot;
     char name[PLACE_NAME_MAX]; /* the working thread's, while there is one */
-    int wake; /* eventfd: there is something to send, or the end */
+    int wake;                  /* eventfd: there is something to send, or the end */
     atomic_bool stop;
     uint64_t next_number;
     pthread_mutex_t lock; /* of the clients' numbers and what goes out; after the queue's */
@@ -249,6 +250,30 @@ static void client_accept(struct control_server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+/* ---- Names ---- */
+
+/* The disk's own is made by who listens. */
+static void names_add_beneath(struct control_server *server)
+{
+    struct vdisk *link = vdisk_port_disk(server->port);
+    char name[PLACE_NAME_MAX];
+    struct stat st;
+
+    while ((link = vdisk_parent(link))) {
+        if (stat(vdisk_path(link), &st) < 0)
+            continue;
+        place_name(&st, PLACE_BENEATH, server->lot, name);
+        if (linkat(server->directory, server->name, server->directory, name, 0) < 0)
+            continue; /* it is not found by this file, as if there were no socket */
+    }
+}
+
+static void names_remove(struct control_server *server)
+{
+    place_forget_beneath(server->directory, server->lot);
+    unlinkat(server->directory, server->name, 0);
+}
+
 /* ---- The thread ---- */
 
 /* What to wait for; clients that are gone are closed first. */
@@ -294,7 +319,7 @@ static void *talk(void *arg)
         if (what[1].revents)
             client_accept(server);
     }
-    unlinkat(server->directory, server->name, 0); /* here: who closes the server may not be allowed to any more */
+    names_remove(server); /* here: who closes the server may not be allowed to any more */
     return NULL;
 }
 
@@ -313,10 +338,13 @@ static int listen_at(struct control_server *server)
     else if (stat(file, &st) < 0)
         err = -errno;
     if (err == 0) {
-        place_name(&st, server->name);
+        server->lot = place_lot();
+        place_name(&st, PLACE_DISK, server->lot, server->name);
         server->listener = place_listen(server->directory, server->name);
         err = server->listener < 0 ? server->listener : 0;
     }
+    if (err == 0)
+        names_add_beneath(server);
     if (err < 0 && server->log->next.print) {
         char text[4200];
 
@@ -334,17 +362,17 @@ void server_follow(struct control_server *server)
 
     if (server->holder->file || stat(vdisk_path(vdisk_port_disk(server->port)), &st) < 0)
         return;
-    place_name(&st, name);
-    if (strcspn(name, ".") == strcspn(server->name, ".") && strncmp(name, server->name, strcspn(name, ".")) == 0)
-        return;
+    place_name(&st, PLACE_DISK, server->lot, name);
     if (renameat(server->directory, server->name, server->directory, name) == 0)
         memcpy(server->name, name, sizeof(name));
+    place_forget_beneath(server->directory, server->lot);
+    names_add_beneath(server);
 }
 
 static void release(struct control_server *server)
 {
     if (server->listener >= 0) {
-        unlinkat(server->directory, server->name, 0);
+        names_remove(server);
         close(server->listener);
     }
     for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {

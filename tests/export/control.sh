@@ -33,9 +33,39 @@ snapshot() {
     refused "exists" vdisk snapshot "$1" "$1"
     vdisk snapshot "$1" "$2" >out
     grep -Eq 'requests waited [0-9.]+ ms' out || fail "snapshot: $(cat out)"
-    refused "no process that can be asked" vdisk stats "$1"
+    refused "$1: is beneath the disk that .* has open" vdisk stats "$1"
     same "$(vdisk stats "$2" --json | jq .write.bytes)" 4194304 "$2: bytes written"
     same "$(vdisk info "$2" --chain --json | jq length)" 2 "links"
+}
+
+chain() { # IMAGE
+    vdisk info "$1" --chain --json | jq -r '.[].file' | sed 's,.*/,,' | tr '\n' ' '
+}
+
+# beneath PROGRAM BASE MIDDLE TOP: what can be done to a middle link is done by who has the disk over it open, and what
+# only the disk can have done to it is refused.
+beneath() {
+    local above="$3: is beneath the disk that $1 \\(process [0-9]+\\) has open"
+    same "$(sockets)" 3 "names of the socket"
+    refused "$above" vdisk resize "$3" 65M
+    refused "$above" vdisk compact "$3"
+    refused "$above" vdisk move "$3" elsewhere
+    refused "$above" vdisk point "$3" name
+    refused "$above" vdisk top "$3"
+    refused "$2: is beneath" vdisk compact "$2"
+    status 0 vdisk info "$3" # what is only read is read from the file
+    cp "$2" "copy.$2"
+    status 0 vdisk relink "$3" --parent "copy.$2"
+    same "$(chain "$4")" "$4 $3 copy.$2 " "the chain over the copy"
+    same "$(sockets)" 3 "names of the socket"
+    refused "copy.$2: is beneath" vdisk compact "copy.$2"
+    status 0 vdisk relink "$3" --parent "$2"
+    status 0 vdisk compact "copy.$2"
+    vdisk merge "$3" >out
+    grep -Eq "^$3: merged into its parent: .* removed 1 file" out || fail "merge: $(cat out)"
+    [ ! -e "$3" ] || fail "$3 is still there"
+    same "$(chain "$4")" "$4 $2 " "the chain without $3"
+    same "$(sockets)" 2 "names of the socket"
 }
 
 random_bytes 4194304 1 >part
@@ -75,12 +105,12 @@ if [ -x "$BUILD/vdisk-fuse" ] && [ -w /dev/fuse ]; then
     clean k.vhdx
     cmp <(vdisk read k.vhdx --offset 20M --length 4194304) part
 
-    attach a.vhdx m
+    attach a1.vhdx m
     kill -9 "$(holder "$PWD/m")"
     vdisk umount m
     unset 'mounts[-1]'
-    same "$(sockets)" 1 "sockets of the dead"
-    refused "no process that can be asked" vdisk stats a.vhdx
+    same "$(sockets)" 2 "sockets of the dead"
+    refused "no process that can be asked" vdisk stats a1.vhdx
     same "$(sockets)" 0 "sockets after somebody looked"
     status 0 vdisk info a.vhdx
 
@@ -100,9 +130,12 @@ if command -v nbdkit >/dev/null && [ -f "$BUILD/nbdkit-vdisk-plugin.so" ] && com
     asked b.vhd "vdisk serve"
     snapshot b.vhd b1.vhd
     nbdcopy part "$uri"
-    vdisk merge b1.vhd >out
+    quietly snapshot b1.vhd b2.vhd
+    beneath nbdkit b.vhd b1.vhd b2.vhd
+    vdisk merge b2.vhd >out
     grep -q 'merged into .*b.vhd' out || fail "merge: $(cat out)"
-    [ ! -e b1.vhd ] || fail "the merged child is still there"
+    [ ! -e b2.vhd ] || fail "the merged child is still there"
+    same "$(sockets)" 1 "names of the socket"
     same "$(vdisk stats b.vhd --json | jq -r .program)" "vdisk serve" "who has the parent open"
     unserve b.vhd
     same "$(sockets)" 0 "sockets after the server"

@@ -44,7 +44,6 @@ parents_move() {
     refused 'No such file' vdisk relink top.$f --parent none.$f
     refused 'own ancestor' vdisk relink top.$f --parent top.$f
     refused 'not in the chain' vdisk relink top.$f --link other.$f --parent kid.$f
-    refused 'kid.* is in use' vdisk relink kid.$f --parent base.$f
     cp kid.$f changed.$f
     put changed.$f 11000000 10 9
     case $f in

@@ -62,7 +62,7 @@ static int release(void **state)
     (void)state;
     control_server_close(server);
     test_ok(vdisk_port_close(port));
-    test_equal(place_connect(image), -ENOENT);
+    test_equal(place_connect(image, PLACE_DISK), -ENOENT);
     return 0;
 }
 
@@ -204,12 +204,12 @@ static void owner_only(void **state)
     (void)state;
     test_ok(stat(run, &st));
     test_equal(st.st_mode & 0777, 0700);
-    fd = place_connect(image);
+    fd = place_connect(image, PLACE_DISK);
     test_ok(fd);
     close(fd);
     /* One that others may enter is not believed. */
     test_ok(chmod(run, 0755));
-    test_equal(place_connect(image), -ENOENT);
+    test_equal(place_connect(image, PLACE_DISK), -ENOENT);
     test_equal(place_open_own(NULL), -EPERM);
     test_ok(chmod(run, 0700));
 }
@@ -224,19 +224,19 @@ static void dead_sockets(void **state)
     test_ok(stat(image, &st));
     directory = place_open_own(NULL);
     test_ok(directory);
-    place_name(&st, name);
+    place_name(&st, PLACE_DISK, place_lot(), name);
     fd = place_listen(directory, name);
     test_ok(fd);
     test_ok(faccessat(directory, name, F_OK, 0));
     close(fd); /* its name stays, as after a kill */
     for (int i = 0; i < 3; i++) {
-        fd = place_connect(image);
+        fd = place_connect(image, PLACE_DISK);
         test_ok(fd);
         close(fd);
     }
     control_server_close(server);
     server = NULL;
-    test_equal(place_connect(image), -ENOENT);
+    test_equal(place_connect(image, PLACE_DISK), -ENOENT);
     test_true(faccessat(directory, name, F_OK, 0) < 0);
     close(directory);
 }
@@ -245,7 +245,7 @@ static void dead_sockets(void **state)
 
 static int raw_open(void)
 {
-    int fd = place_connect(image);
+    int fd = place_connect(image, PLACE_DISK);
 
     test_ok(fd);
     return fd;

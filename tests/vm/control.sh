@@ -58,6 +58,7 @@ if ! nm -D "$VDISK" 2>/dev/null | grep '__[at]san_init' >/dev/null; then
     same "$(awk '/^Seccomp_filters:/ {print $2}' /proc/$pid/status)" 2 "filters of the main thread"
 fi
 quietly snapshot disks/a.vhdx disks/b.vhdx
+refused 'a.vhdx: is beneath the disk that hv' vdisk compact disks/a.vhdx
 quietly compact disks/b.vhdx
 quietly resize disks/b.vhdx 6M
 until_said serial 'told 12288'
