@@ -13,6 +13,22 @@
 
 /* ---- Slots ---- */
 
+/* One given back, while its memory is warm, or else one that never was used, of whose memory nothing has been touched. */
+static struct io_slot *slot_take(struct io_queue *queue)
+{
+    struct io_slot *slot = queue->free;
+
+    if (slot)
+        queue->free = slot->next;
+    else if (queue->used < VIRTIO_QUEUE_SIZE)
+        slot = (struct io_slot *)((char *)queue->slots + queue->used++ * queue->ops->slot_size);
+    else
+        return NULL;
+    slot->queue = queue;
+    queue->taken++;
+    return slot;
+}
+
 static void slot_free(struct io_slot *slot)
 {
     slot->next = slot->queue->free;
@@ -30,15 +46,16 @@ void io_queue_kick(struct io_queue *queue)
 {
     do {
         virtio_queue_listen(queue->virtio, false);
-        while (queue->free) {
-            struct io_slot *slot = queue->free;
+        struct io_slot *slot;
+
+        while ((slot = slot_take(queue))) {
             const char *why;
 
             slot->chain = (struct virtio_chain){.iov = slot->iov, .iov_max = IO_SEGMENTS + 2};
-            if (virtio_queue_pop(queue->virtio, &slot->chain) != 1)
+            if (virtio_queue_pop(queue->virtio, &slot->chain) != 1) {
+                slot_free(slot);
                 break;
-            queue->free = slot->next;
-            queue->taken++;
+            }
             why = queue->ops->take(slot);
             if (!why)
                 continue;
@@ -188,17 +205,10 @@ int io_queue_open(struct io_queue *queue, struct virtio_device *device, unsigned
 {
     int err;
 
-    *queue = (struct io_queue){
-        .ops = ops, .virtio = &device->queue[index], .confined = device->machine, .taken = VIRTIO_QUEUE_SIZE};
+    *queue = (struct io_queue){.ops = ops, .virtio = &device->queue[index], .confined = device->machine};
     queue->slots = calloc(VIRTIO_QUEUE_SIZE, ops->slot_size);
     if (!queue->slots)
         return -ENOMEM;
-    for (unsigned i = VIRTIO_QUEUE_SIZE; i-- > 0;) {
-        struct io_slot *slot = (struct io_slot *)((char *)queue->slots + i * ops->slot_size);
-
-        slot->queue = queue;
-        slot_free(slot);
-    }
     err = thread_open(queue, name);
     if (err == 0) {
         queue->virtio->loop = &queue->thread.loop;

@@ -47,7 +47,7 @@ struct io_queue {
     struct loop_source completed, timer;
     struct loop_hook hook;
     struct io_slot *free, *delayed; /* delayed: by start; the timer is for the first */
-    unsigned taken;                 /* slots that hold a request */
+    unsigned taken, used;           /* slots that hold a request, and that ever held one */
     void *slots;
 };
 
