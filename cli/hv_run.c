@@ -2,6 +2,7 @@
 /* hv run: a machine on this terminal, from its disks to its end. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -203,6 +204,7 @@ static int run_machine(struct cli *cli, struct hv *hv)
     if (options_now->typed)
         hv_console_begin(cli);
     hv_control_open(hv, machine);
+    malloc_trim(0); /* what opening the disks took */
     end = machine_run(machine);
     hv_control_close(hv);
     machine_close(machine);
@@ -226,6 +228,7 @@ static int run(struct cli *cli, char **operand)
     static struct hv hv;
     int status = EXIT_FAILURE;
 
+    mallopt(M_ARENA_MAX, 1); /* an arena a thread is memory for speed, and no thread allocates for a request */
     if (describe(cli, operand[0], &hv) == 0) {
         if (given.dry_run)
             machine_print(&hv.machine);

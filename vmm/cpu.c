@@ -206,7 +206,7 @@ static int cpu_open(struct machine *machine, struct cpu *cpu, unsigned index)
 
 int cpus_open(struct machine *machine)
 {
-    struct cpus *cpus = calloc(1, sizeof(*cpus));
+    struct cpus *cpus = calloc(1, sizeof(*cpus) + machine->options->cpus * sizeof(*cpus->cpu));
     int size = ioctl(machine->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
     int most = ioctl(machine->kvm, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
 

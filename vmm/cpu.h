@@ -51,7 +51,7 @@ struct cpus {
     pthread_cond_t changed;
     bool pause, end, nmi;
     unsigned parked;
-    struct cpu cpu[MACHINE_CPUS_MAX];
+    struct cpu cpu[]; /* as many as the machine has */
 };
 
 int cpus_open(struct machine *machine);   /* paused, as after power-on. Said. */
