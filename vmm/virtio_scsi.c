@@ -54,7 +54,7 @@ struct hba {
     struct hba_queue queue[VIRTIO_QUEUES_MAX - FIRST];
     struct throttle unlimited; /* of a LUN that is not there */
     unsigned event_lun;        /* of what event_send sends */
-    bool event_missed;         /* there was no buffer for one: the next says so */
+    bool event_missed;         /* there was no buffer for one: it is sent, and says so, when there is */
 };
 
 /* ---- Commands ---- */
@@ -254,13 +254,15 @@ static void resized(void *owner, const struct machine_disk *disk)
     }
 }
 
-/* The buffers of the event queue stay where they are until there is an event. */
+/* The buffers of the event queue stay where they are until there is an event, or was one. */
 static void kick(struct virtio_queue *virtio)
 {
     struct hba *hba = (struct hba *)virtio->device;
 
     if (virtio->index == CONTROL)
         virtio_queue_serve(virtio, control_answer);
+    else if (virtio->index == EVENT && hba->event_missed)
+        event_send(hba);
     else if (virtio->index >= FIRST)
         io_queue_kick(&hba->queue[virtio->index - FIRST].io);
 }

@@ -17,6 +17,7 @@
 #define DISKS 2u
 #define REQUEST DRIVER_HEAP
 #define RESPONSE (DRIVER_HEAP + 0x800)
+#define EVENT (RESPONSE + 0x200)
 #define DATA (DRIVER_HEAP + 0x1000)
 #define NONE 0xee
 
@@ -128,34 +129,36 @@ static void commands(void **state)
     stop();
 }
 
-/* A disk becomes larger: the next command to its LUN is told, and an event says it where there is a buffer; the one after a
- * lack of buffers tells of that. */
+/* A disk becomes larger: the next command to its LUN is told, and an event says it where there is a buffer; where there was
+ * none, as soon as there is one, and tells of that. */
 static void resized(void **state)
 {
-    const struct part buffer = {RESPONSE, sizeof(struct virtio_scsi_event), true};
+    const struct part buffer = {EVENT, sizeof(struct virtio_scsi_event), true};
     const struct virtio_scsi_event *event;
 
     (void)state;
     start(1);
-    event = driver_at(&driver, RESPONSE);
+    event = driver_at(&driver, EVENT);
     settle();
     for (uint32_t times = 2; times < 5; times++) {
+        bool missed = times == 2;
+
         test_ok(vdisk_resize(disks[1].port, (uint64_t)times * 2 * SIZE, 0, NULL));
-        if (times > 2)
+        if (!missed)
             driver_give(&driver, 1, 0, &buffer, 1);
         driver.device->part.resized(driver.device, &disks[1]);
-        if (times > 2) {
-            test_equal(driver_wait(&driver, 1), sizeof(*event));
-            test_equal(event->event, VIRTIO_SCSI_T_PARAM_CHANGE | (times == 3 ? VIRTIO_SCSI_T_EVENTS_MISSED : 0));
-            test_equal(event->lun[2], 0);
-            test_equal(event->lun[3], 1);
-            test_equal(event->reason, 0x092a); /* CAPACITY DATA HAS CHANGED */
-        }
         test_equal(ask(0, 0, CDB(SCSI_TEST_UNIT_READY), 0, 0), 0);
         test_equal(ask(0, 1, CDB(SCSI_TEST_UNIT_READY), 0, 0), 2);
         test_equal(response()->sense[12] << 8 | response()->sense[13], 0x2a09);
         test_equal(ask(0, 1, CDB(SCSI_READ_CAPACITY_10), 0, 8), 0);
         test_equal(be32_get(*(struct be32 *)driver_at(&driver, DATA)), times * 2 * SIZE / 512 - 1);
+        if (missed)
+            driver_give(&driver, 1, 0, &buffer, 1);
+        test_equal(driver_wait(&driver, 1), sizeof(*event));
+        test_equal(event->event, VIRTIO_SCSI_T_PARAM_CHANGE | (missed ? VIRTIO_SCSI_T_EVENTS_MISSED : 0));
+        test_equal(event->lun[2], 0);
+        test_equal(event->lun[3], 1);
+        test_equal(event->reason, 0x092a); /* CAPACITY DATA HAS CHANGED */
     }
     stop();
 }
