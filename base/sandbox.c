@@ -169,7 +169,7 @@ static int filter_load(enum sandbox_kind kind)
         err = allow_first(filter, SCMP_SYS(prctl), PR_SET_NAME);
     for (unsigned i = 0; i <= kind && err == 0; i++)
         err = allow_calls(filter, calls[i]);
-    if (err == 0 && kind >= SANDBOX_IO)
+    if (err == 0)
         err = allow_threads(filter);
     if (err == 0 && kind >= SANDBOX_NET)
         err = allow_network(filter);

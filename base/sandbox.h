@@ -16,8 +16,8 @@
 
 /* Each may do what those before it may. */
 enum sandbox_kind {
-    SANDBOX_CPU,    /* compute, wait, and use what is open: no file, no socket, no thread */
-    SANDBOX_IO,     /* and make rings, and threads that may do no more */
+    SANDBOX_CPU,    /* compute, wait, use what is open, and start threads that may do no more, as a disk's workers */
+    SANDBOX_IO,     /* and make rings */
     SANDBOX_NET,    /* and connect, and read what libraries and the resolver need; the main thread too */
     SANDBOX_PROCESS /* and work on the files that it was given */
 };
