@@ -16,12 +16,13 @@
 
 /* ---- Which files ---- */
 
-/* NULL-terminated; each once. path is malloced and taken; NULL: out of memory, or it is not there. */
+/* NULL-terminated; each once behind the first, which may be among them again: it has a meaning of its own. path is
+ * malloced and taken; NULL: out of memory, or it is not there. */
 static int paths_add(struct hv_paths *paths, char *path)
 {
     const char **grown;
 
-    for (unsigned i = 0; path && i < paths->count; i++) {
+    for (unsigned i = 1; path && i < paths->count; i++) {
         if (strcmp(paths->path[i], path) != 0)
             continue;
         free(path);
@@ -77,7 +78,7 @@ int hv_paths_make(struct cli *cli, struct hv *hv, const struct cli_list *allow)
 
     if (directory >= 0)
         close(directory);
-    err = paths_add(&hv->writable, strdup(sockets)); /* the first: requests do not name files in it */
+    err = paths_add(&hv->writable, strdup(sockets)); /* the first: of itself no place that a request may name */
     for (unsigned i = 0; i < allow->count && err == 0; i++) {
         err = paths_add(&hv->writable, realpath(allow->item[i], NULL));
         if (err < 0)

@@ -98,6 +98,22 @@ wait $pid 2>/dev/null || true
 status 1 "$BUILD/hv" run --kernel "$guests/first" --append o --allow absent
 grep -q 'absent: No such file' err || fail "a directory that is not there: $(cat err)"
 
+# Where the sockets are is a place for a request's files if a disk is there too.
+mkdir -m 700 own
+usual=$VDISK_RUNTIME_DIR VDISK_RUNTIME_DIR=$here/own
+quietly create own/a.vhdx --size 4M
+quietly create other/c.vhdx --size 4M
+start own/a.vhdx --nic none
+quietly move own/a.vhdx own/b.vhdx
+stop
+[ ! -e own/a.vhdx ] || fail "the source is still there"
+kept own/b.vhdx
+start other/c.vhdx --nic none
+refused 'its --allow names' vdisk move other/c.vhdx own/c.vhdx
+stop
+rm other/c.vhdx
+VDISK_RUNTIME_DIR=$usual
+
 # A guest that reads from IDE for ever is switched off in the middle of a move: nothing waits for what is in flight. By the
 # firmware; the first sector reads 64 others, again and again.
 [ -e /usr/share/seabios/bios-256k.bin ] || skip "the package seabios is not installed"
