@@ -6,10 +6,13 @@
 
 static struct {
     uint64_t block_size;
+    bool back;
 } given;
 
 static const struct cli_option options[] = {
     {"block-size", CLI_SIZE, "SIZE", &given.block_size, "of CHILD: its unit of allocation"},
+    {"back", CLI_FLAG, NULL, &given.back,
+     "go back to the point: CHILD holds nothing any more, and\nshows its parent; not while it is in use"},
     {NULL, CLI_FLAG, NULL, NULL, NULL},
 };
 
@@ -18,8 +21,10 @@ static int ask(struct cli *cli, char **operand)
 {
     char text[200], *child = cli_ask_path(operand[1]);
     json_t *result;
-    int err = cli_ask(cli, operand[0], json_pack("{s:s, s:s, s:I}", "do", "snapshot", "child", child, "block-size",
-                                                 (json_int_t)given.block_size), &result);
+    int err = cli_ask(
+        cli, operand[0],
+        json_pack("{s:s, s:s, s:I}", "do", "snapshot", "child", child, "block-size", (json_int_t)given.block_size),
+        &result);
 
     free(child);
     if (err <= 0)
@@ -30,6 +35,19 @@ static int ask(struct cli *cli, char **operand)
     return 1;
 }
 
+static int go_back(struct cli *cli, const char *child)
+{
+    struct vdisk_open_options how;
+    int err;
+
+    cli_open_options(cli, 0, &how);
+    err = vdisk_revert(child, &how);
+    if (err < 0)
+        return cli_error(cli, child, err);
+    cli_report(cli, child, "is back at its parent");
+    return EXIT_SUCCESS;
+}
+
 static int run(struct cli *cli, char **operand)
 {
     struct vdisk_create_options create = {.block_size = (uint32_t)given.block_size, .log = cli->log};
@@ -38,6 +56,12 @@ static int run(struct cli *cli, char **operand)
     char text[160];
     int err, closed;
 
+    if (given.back)
+        return operand[1] || given.block_size
+                   ? cli_fail(cli, "--back takes one file, the child, and keeps its block size")
+                   : go_back(cli, operand[0]);
+    if (!operand[1])
+        return cli_fail(cli, "CHILD is needed: the file to go on in (or --back)");
     if (given.block_size > UINT32_MAX)
         return cli_fail(cli, "a block of 4 GiB or more does not exist");
     if (cli_check_free(cli, operand[1], false) < 0)
@@ -63,14 +87,18 @@ static int run(struct cli *cli, char **operand)
 const struct cli_command cli_snapshot = {
     .name = "snapshot",
     .summary = "keep a disk as it is, and go on in a new child",
-    .operands = "FILE CHILD",
-    .description = "Make CHILD, a differencing disk on FILE that holds nothing yet. Whoever uses the disk goes on with\n"
-                   "CHILD; FILE stays as it is from now on, and may be the parent of more children (a template).\n"
-                   "To go back to the point, remove CHILD; to drop the point, \"vdisk merge CHILD\".",
+    .operands = "FILE CHILD | CHILD --back",
+    .description =
+        "Make CHILD, a differencing disk on FILE that holds nothing yet. Whoever uses the disk goes on with\n"
+        "CHILD; FILE stays as it is from now on, and may be the parent of more children (a template).\n"
+        "CHILD has the format of FILE. To go back to the point, --back, while nobody uses the disk; to drop the\n"
+        "point, \"vdisk merge CHILD\", at any time.",
     .examples = "vdisk snapshot disk.vhdx monday.avhdx\n"
-                "vdisk snapshot monday.avhdx tuesday.avhdx --block-size 1M",
+                "vdisk snapshot monday.avhdx tuesday.avhdx --block-size 1M\n"
+                "vdisk snapshot tuesday.avhdx --back      as it was when tuesday began",
     .options = options,
     .operand_count = 2,
+    .operand_optional = 1,
     .failure = EXIT_FAILURE,
     .run = run,
 };

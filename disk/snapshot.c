@@ -9,12 +9,19 @@
  *
  * A VHDX changes its identity (DataWriteGuid) with the first write since it was opened. If that write came between the
  * child and the pause, the child is made again: there is no second such write. It never had its name.
+ *
+ * Going back is another empty child under the same name, of a disk that nobody uses: what a guest remembers of a disk
+ * that is taken back under it would be written over it. The new child is durable before it takes the name, so a power
+ * cut leaves one or the other.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "chain.h"
+#include "family.h"
 #include "mutant.h"
 #include "port.h"
 
@@ -30,8 +37,9 @@ static int refuse(struct vdisk *top, const char *child)
     if (!top->writable)
         return disk_error(top, -EROFS, "is open for reading only");
     if (named && named != top->format)
-        return chain_error(&top->log, -EINVAL, "disk: %s: is named like a %s, the child of %s is a %s", child,
-                           named->name, top->file->path, top->format->name);
+        return chain_error(&top->log, -EINVAL,
+                           "disk: %s: is named like a %s, but a child has the format of its parent, and %s is a %s",
+                           child, named->name, top->file->path, top->format->name);
     return 0;
 }
 
@@ -105,5 +113,92 @@ int vdisk_snapshot(struct vdisk_port *port, const char *child, const struct vdis
     if (!err)
         err = snapshot(port, child, &o, pause);
     port_end(port);
+    return err;
+}
+
+/* ---- Going back ---- */
+
+/* For writing, so that nobody else has it open. */
+static int open_unused(const char *path, const struct vdisk_open_options *options, struct vdisk **top)
+{
+    static const struct vdisk_log silent;
+    struct vdisk_open_options how = *options;
+    int err;
+
+    how.flags = VDISK_OPEN_WRITE | VDISK_OPEN_ALONE;
+    how.log = silent;
+    err = vdisk_open(path, &how, top);
+    if (err == -EBUSY)
+        return chain_error(&options->log, err,
+                           "disk: %s: is in use: a disk goes back to a point only while nobody uses it, for its guest "
+                           "would go on with what it remembers of it; end its use first",
+                           path);
+    if (!err)
+        vdisk_close(*top);
+    how.flags = VDISK_OPEN_WRITE;
+    how.log = options->log;
+    return vdisk_open(path, &how, top);
+}
+
+static int refuse_back(struct vdisk *top)
+{
+    struct family family = {.count = 0};
+    int err;
+
+    if (!top->parent)
+        return disk_error(top, -EINVAL, "is not a differencing disk: it has no point to go back to");
+    err = family_find(&family, top, top->file->path, top);
+    if (!err && family.count > 0 && !MUTANT("revert-other-child"))
+        err = disk_error(top, -EBUSY, "has a child, %s, which would lose its parent", family.path[0]);
+    family_free(&family);
+    return err;
+}
+
+/* Whoever could use the old file can use the new one, as far as we may see to that. */
+static void keep_owner(const struct file *old, const struct file *fresh)
+{
+    struct stat st;
+
+    if (old->fd < 0 || fresh->fd < 0 || fstat(old->fd, &st) < 0)
+        return;
+    if (fchown(fresh->fd, st.st_uid, st.st_gid) == 0)
+        fchmod(fresh->fd, st.st_mode & 07777);
+}
+
+static int revert(struct vdisk *top)
+{
+    const struct vdisk_create_options options = {.flags = VDISK_CREATE_OVERWRITE,
+                                                 .block_size = top->block_size,
+                                                 .physical_sector_size = top->physical_sector_size,
+                                                 .log = top->log};
+    struct vdisk *child;
+    int err = refuse_back(top);
+
+    if (!err)
+        err = create_child(top->file->path, &options, top->parent, &child);
+    if (err)
+        return err;
+    keep_owner(top->file, child->file);
+    err = create_appear(child);
+    child->parent = NULL; /* it is the old one's */
+    vdisk_close(child);
+    return err;
+}
+
+int vdisk_revert(const char *path, const struct vdisk_open_options *options)
+{
+    struct vdisk_open_options how = {0};
+    char *real = realpath(path, NULL); /* a symbolic link to it stays one */
+    struct vdisk *top;
+    int err;
+
+    if (options)
+        how = *options;
+    err = real ? open_unused(real, &how, &top) : chain_error(&how.log, -errno, "disk: %s: %s", path, strerror(errno));
+    free(real);
+    if (err)
+        return err;
+    err = revert(top);
+    vdisk_close(top); /* has no name any more, where that has succeeded */
     return err;
 }

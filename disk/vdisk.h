@@ -252,6 +252,11 @@ struct vdisk_pause {
 int vdisk_snapshot(struct vdisk_port *port, const char *child, const struct vdisk_create_options *options,
                    struct vdisk_pause *pause);
 
+/* Back to the point: the differencing disk at path, which nobody may have open (-EBUSY), holds nothing any more and shows its
+ * parent. All at once, durably, under the same name; it keeps its block size. It must not be a parent itself: images beside
+ * it are looked at. */
+int vdisk_revert(const char *path, const struct vdisk_open_options *options);
+
 struct vdisk_merge_options {
     const char *link;            /* the file of the chain that is merged; NULL: the top */
     const char *into;            /* the file of the chain that all from link down to it go into; NULL: link's parent */
