@@ -97,7 +97,7 @@ tests_for() { # NAME
             echo "move_faults env FAULT_PROCESSES=1 $BUILD/tests/crash/move_faults"
             ;;
         hold-* | port-* | *-settle-*) of_kind 'unit/port|model/live' ;;
-        snapshot-* | appear-* | create-name-*)
+        snapshot-* | appear-* | create-name-* | revert-*)
             echo "snapshot env CRASH_PROCESSES=1 SNAPSHOT_STATES=${SNAPSHOT_STATES:-6000} $BUILD/tests/crash/snapshot"
             of_kind 'cli/snapshot|model/live'
             ;;

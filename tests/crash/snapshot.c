@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Power cuts while a child is put over a disk, live or at rest, and while a child is told of another parent: at rest,
- * that it was renamed; live, of a copy that was just made, and then the old one is removed. Not only the files are
- * simulated storage: their directory is too, and a name that was given or taken away may be lost until the directory
- * was synced.
+ * that it was renamed; live, of a copy that was just made, and then the old one is removed; and while a child goes back
+ * to its parent. Not only the files are simulated storage: their directory is too, and a name that was given or taken
+ * away may be lost until the directory was synced.
  *
  * Of every state that a cut could have left: what stands under the child's name is whole and reads as the guest may
  * rely on; without it the disk beneath does; the parent shows what it showed when it was left; all is clean; and the
@@ -25,9 +25,9 @@
 #define NAMES 12
 #define VERSIONS 64
 
-enum kind { SNAPSHOT, CREATE, RELINK, RELINK_LIVE, KINDS };
+enum kind { SNAPSHOT, CREATE, RELINK, RELINK_LIVE, REVERT, KINDS };
 
-static const char *const kinds[KINDS] = {"snapshot", "create", "relink", "relink"};
+static const char *const kinds[KINDS] = {"snapshot", "create", "relink", "relink", "revert"};
 
 struct folder {
     struct {
@@ -359,10 +359,43 @@ static void examine_copied(struct run *run, uint64_t time)
     test_ok(vdisk_port_close(port));
 }
 
+static void read_alone(struct run *run, const char *name, uint32_t *values)
+{
+    struct vdisk_port *port = open_port(run, name, NULL);
+    struct vdisk_ring *ring;
+
+    test_ok(vdisk_ring_open(8, VDISK_BACKEND_THREADS, &ring));
+    must(run, name, guest_read(run->guest, vdisk_port_disk(port), ring, values));
+    vdisk_ring_close(ring);
+    test_ok(vdisk_port_close(port));
+}
+
+/* The child shows what it showed, or what its parent shows, which has not changed; it goes back. */
+static void examine_reverted(struct run *run, uint64_t time)
+{
+    size_t bytes = guest_touched(run->guest) * sizeof(run->values[0]);
+    char child[TEST_PATH], why[256];
+
+    read_alone(run, run->top, run->values);
+    if (memcmp(run->values, run->left, bytes) != 0) {
+        if (time >= run->returned)
+            test_fail("%s: it has gone back, and shows what it showed before", run->where);
+        if (!guest_possible(run->guest, run->values, time, why))
+            test_fail("%s: %s", run->where, why);
+    }
+    snprintf(child, sizeof(child), "%s", scratch_path(dir, run->top));
+    must(run, "again", vdisk_revert(child, NULL));
+    read_alone(run, run->top, run->values);
+    read_alone(run, run->parent, run->again);
+    test_true(memcmp(run->values, run->left, bytes) == 0);
+}
+
 static void examine(struct run *run, uint64_t time)
 {
     messages_clear(&messages);
-    if (run->kind == RELINK)
+    if (run->kind == REVERT)
+        examine_reverted(run, time);
+    else if (run->kind == RELINK)
         examine_relinked(run, time);
     else if (run->kind == RELINK_LIVE)
         examine_copied(run, time);
@@ -490,6 +523,8 @@ static void note_left(struct run *run)
     test_true(run->values);
     run->again = run->values + guest_touched(run->guest);
     run->left = run->again + guest_touched(run->guest);
+    if (run->kind == REVERT)
+        read_alone(run, run->parent, run->left);
     if (!run->port || run->kind >= RELINK)
         return;
     test_ok(vdisk_ring_open(8, VDISK_BACKEND_THREADS, &ring));
@@ -582,6 +617,10 @@ static void session(struct run *run)
         requests(run, NULL, 40, 10);
     } else if (run->kind == RELINK_LIVE) {
         relink_live(run);
+    } else if (run->kind == REVERT) {
+        snprintf(child, sizeof(child), "%s", scratch_path(dir, run->top));
+        must(run, "revert", vdisk_revert(child, &how));
+        run->returned = storage_clock();
     } else {
         snprintf(child, sizeof(child), "%s", scratch_path(dir, run->top));
         must(run, "relink", vdisk_relink(child, scratch_path(dir, run->moved), 0, &how));
@@ -639,10 +678,10 @@ static void one(unsigned number, unsigned of, uint64_t *counts)
         uint64_t n = seed / 2;
 
         *run = (struct run){.format = seed % 2 ? "vhdx" : "vhd",
-                            .kind = n % 6 < 3 ? SNAPSHOT : (enum kind)(n % 6 - 2),
-                            .live = n % 6 == 0 || n % 6 == 5,
-                            .late = n % 6 == 1,
-                            .deep = n / 6 % 2,
+                            .kind = n % 7 < 3 ? SNAPSHOT : (enum kind)(n % 7 - 2),
+                            .live = n % 7 == 0 || n % 7 == 5,
+                            .late = n % 7 == 1,
+                            .deep = n / 7 % 2,
                             .seed = seed,
                             .world.versions = 1};
         rng_seed(&run->rng, seed);
@@ -673,8 +712,8 @@ int main(void)
     uint64_t counts[1 + KINDS] = {0};
     bool good = processes_run("CRASH_PROCESSES", one, counts, 1 + KINDS);
 
-    printf("%llu states of %llu snapshots, %llu creations, %llu relinks, %llu of them live\n",
+    printf("%llu states of %llu snapshots, %llu creations, %llu relinks, %llu of them live, %llu goings back\n",
            (unsigned long long)counts[0], (unsigned long long)counts[1], (unsigned long long)counts[2],
-           (unsigned long long)(counts[3] + counts[4]), (unsigned long long)counts[4]);
+           (unsigned long long)(counts[3] + counts[4]), (unsigned long long)counts[4], (unsigned long long)counts[5]);
     return good ? 0 : 1;
 }
