@@ -158,12 +158,13 @@ static void add_freed(struct vhd *v, struct vhd_space *space)
 int vhd_relocate_first(struct vdisk *disk, uint64_t offset, uint64_t *moved)
 {
     struct vhd *v = vhd_of(disk);
-    uint32_t block = (uint32_t)(offset / v->layout.block_size), from, to;
+    uint32_t block, from, to;
     struct vhd_space *space = NULL;
     int err = 0;
 
-    if (disk->type == DISK_FIXED)
+    if (disk->type == DISK_FIXED) /* it has no blocks */
         return 0;
+    block = (uint32_t)(offset / v->layout.block_size);
     pthread_mutex_lock(&v->lock);
     from = vhd_home(v, block);
     if (from != VHD_UNUSED) /* who loads it later might give it its old place */
