@@ -86,6 +86,11 @@ for f in vhdx vhd; do
     for m in 'C:\Projects\dfvfs=map' 'c:/projects/DFVFS/=map' 'C:\Projects\dfvfs\test_data=map/test_data' '\\?\C:\Projects\dfvfs=map'; do
         same "$(hash_of ntfs-differential.$f --parent-map "$m")" "$want" "by $m"
     done
+    if [ $f = vhdx ]; then # it recorded the volume's path too
+        volume=$(member ntfs-differential.$f '.. | objects | ."volume-path"? // empty')
+        [[ $volume = '\\?\Volume{'*'}\Projects\dfvfs\'* ]] || fail "no path of a volume: $volume"
+        same "$(hash_of ntfs-differential.$f --parent-map "${volume%'\test_data'*}=map")" "$want" "by the volume's path"
+    fi
     refused 'was not found' vdisk hash ntfs-differential.$f --parent-map 'C:\Projects\dfv=map'
     refused 'was not found' vdisk hash ntfs-differential.$f --parent-map 'D:\Projects\dfvfs=map'
     refused 'cannot be opened as a directory' vdisk hash ntfs-differential.$f --parent-map 'C:\Projects\dfvfs=none'

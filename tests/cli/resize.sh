@@ -97,6 +97,30 @@ refused 'none' vdisk resize none 1G
 refused 'huge' vdisk resize d.vhd huge
 same "$(vdisk info d.vhdx --json | jq '."virtual-size"')" $((16 * MIB)) "the size after what was refused"
 
+# Interrupted while it looks for data behind the new end, the disk has the old size. Each of its reads is held up.
+if command -v strace >/dev/null && strace -D -o /dev/null true 2>/dev/null; then
+    for image in i.vhdx i.vhd; do
+        quietly create $image --size 64M --block-size 1M
+        head -c $((40 * MIB)) /dev/zero | vdisk write $image --offset 16M --quiet
+        sum=$(shown $image)
+        for signal in INT TERM; do
+            env --default-signal=INT strace -D -f -qq -o trace -e inject=pread64:delay_enter=30000 "$VDISK" resize $image 8M >out 2>err &
+            job=$!
+            until grep -q 'pread64.* 1048576, ' trace 2>/dev/null; do # the first MiB of what may be data
+                kill -0 $job || fail "it has ended: $(cat out err)"
+                sleep 0.02
+            done
+            kill -$signal $job
+            ! wait $job || fail "interrupted, yet done: $(cat out)"
+            same "$(cat err)" "vdisk: interrupted" "what it says"
+            same "$(shown $image)" "$sum" "interrupted"
+            status 0 vdisk check $image
+            rm trace
+        done
+        status 0 vdisk resize $image 8M
+    done
+fi
+
 # Partition tables
 for kind in vhdx vhd; do
     rm -f t.raw && truncate -s 64M t.raw

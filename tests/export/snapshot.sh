@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # A point of a disk that is mounted: made while it is used, not gone back to while it is used, dropped while it is used. Not
-# mounted any more, it goes back.
+# mounted any more, it goes back. A signal to a command that its holder works for ends the work, and the disk goes on.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../export.sh"
 exported
@@ -37,6 +37,24 @@ for f in vhdx vhd; do
     cp point.raw ref.raw
     attach monday.a$f m
     same "$(sha_of m/disk)" "$(sha_of ref.raw)" "back at the point, mounted"
+
+    # interrupted while it is used
+    head -c 4000000 /dev/zero | dd of=m/disk bs=64K seek=8000000 oflag=seek_bytes conv=notrunc,fsync status=none
+    head -c 4000000 /dev/zero | dd of=ref.raw bs=64K seek=8000000 oflag=seek_bytes conv=notrunc status=none
+    for signal in INT TERM; do
+        env --default-signal=INT "$VDISK" compact monday.a$f --rate-limit 64K >job.out 2>job.err & # minutes
+        job=$!
+        until [ "$(vdisk stats monday.a$f --json | jq -r '."working-on".operation')" = compact ]; do
+            kill -0 $job || fail "it has ended: $(cat job.out job.err)"
+            sleep 0.02
+        done
+        refused 'is busy with compact' vdisk merge monday.a$f
+        kill -$signal $job
+        ! wait $job || fail "interrupted, yet done: $(cat job.out)"
+        same "$(cat job.err)" "vdisk: interrupted" "what it says"
+        write 3000000 50000 6
+        same "$(sha_of m/disk)" "$(sha_of ref.raw)" "interrupted"
+    done
 
     # dropped while it is used
     write 2000000 3000000 4

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# What vdisk writes, libvhdi reads alike: fixed, dynamic and differencing, both formats, several block sizes.
+# What vdisk writes, libvhdi reads alike: fixed, dynamic and differencing, both formats, several block sizes; and
+# of a child that was told that its parent has another name.
 #
 # Where libvhdi 20210425 is wrong about children (seen in its source and measured), and what is written here instead:
 # - of a VHD's sector bitmap it takes every bit for set that follows a set one in the same byte (it shifts the byte and
@@ -41,5 +42,8 @@ for f in vhd vhdx; do
     case $f in vhd) block=512K ;; *) block=1M ;; esac
     try small.$f --block-size $block
     child small-kid.$f small.$f --block-size $block
+    mv small.$f renamed.$f
+    quietly relink small-kid.$f --parent renamed.$f
+    agree small-kid.$f
 done
 echo "$n disks"
