@@ -47,8 +47,10 @@ static int compact(struct cli *cli, const char *path, struct vdisk_port *port)
     struct vdisk_compact_result result = {0};
     struct vdisk_progress progress;
     uint64_t unused = 0, before = used(path);
-    int err = given.no_filesystems ? 0 : cli_free_discard(cli, vdisk_port_disk(port), &unused);
+    int err = vdisk_childless(vdisk_port_disk(port));
 
+    if (!err && !given.no_filesystems)
+        err = cli_free_discard(cli, vdisk_port_disk(port), &unused);
     if (err)
         return err;
     cli_progress_begin(cli, &progress);

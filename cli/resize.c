@@ -96,8 +96,10 @@ static int resize(struct cli *cli, struct vdisk_port *port, uint64_t size)
     uint64_t old = vdisk_port_size(port);
     struct cli_partitions partitions;
     struct vdisk_progress progress;
-    int err = cli_partitions_read(vdisk_port_disk(port), &partitions);
+    int err = vdisk_childless(vdisk_port_disk(port));
 
+    if (!err)
+        err = cli_partitions_read(vdisk_port_disk(port), &partitions);
     if (!err && size < old)
         err = prepare(cli, vdisk_port_disk(port), size, &partitions);
     if (err)

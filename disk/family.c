@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "chain.h"
+#include "mutant.h"
 
 int family_add(struct family *family, const char *path)
 {
@@ -80,5 +81,18 @@ int family_find(struct family *family, struct vdisk *parent, const char *beside,
     if (dir)
         closedir(dir);
     free(copy);
+    return err;
+}
+
+int vdisk_childless(struct vdisk *disk)
+{
+    struct family family = {0};
+    int err = disk->format->parent_matches ? family_find(&family, disk, disk->file->path, disk) : 0;
+
+    if (err == -EACCES) /* a directory that we may not read: none is known */
+        err = 0;
+    if (!err && family.count > 0 && !MUTANT("family-forgotten"))
+        err = disk_error(disk, -EBUSY, "has a child, %s, which would lose its parent", family.path[0]);
+    family_free(&family);
     return err;
 }

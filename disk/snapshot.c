@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #include "chain.h"
-#include "family.h"
 #include "mutant.h"
 #include "port.h"
 
@@ -142,16 +141,8 @@ static int open_unused(const char *path, const struct vdisk_open_options *option
 
 static int refuse_back(struct vdisk *top)
 {
-    struct family family = {.count = 0};
-    int err;
-
-    if (!top->parent)
-        return disk_error(top, -EINVAL, "is not a differencing disk: it has no point to go back to");
-    err = family_find(&family, top, top->file->path, top);
-    if (!err && family.count > 0 && !MUTANT("revert-other-child"))
-        err = disk_error(top, -EBUSY, "has a child, %s, which would lose its parent", family.path[0]);
-    family_free(&family);
-    return err;
+    return top->parent ? vdisk_childless(top)
+                       : disk_error(top, -EINVAL, "is not a differencing disk: it has no point to go back to");
 }
 
 /* Whoever could use the old file can use the new one, as far as we may see to that. */

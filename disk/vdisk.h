@@ -252,6 +252,9 @@ struct vdisk_pause {
 int vdisk_snapshot(struct vdisk_port *port, const char *child, const struct vdisk_create_options *options,
                    struct vdisk_pause *pause);
 
+/* What changes a disk takes their parent from its children. -EBUSY, said: among the images beside it is one. */
+int vdisk_childless(struct vdisk *disk);
+
 /* Back to the point: the differencing disk at path, which nobody may have open (-EBUSY), holds nothing any more and shows its
  * parent. All at once, durably, under the same name; it keeps its block size. It must not be a parent itself: images beside
  * it are looked at. */

@@ -96,8 +96,9 @@ tests_for() { # NAME
             echo "move env CRASH_PROCESSES=1 $BUILD/tests/crash/move"
             echo "move_faults env FAULT_PROCESSES=1 $BUILD/tests/crash/move_faults"
             ;;
+        family-*) of_kind 'cli/(compact|snapshot)[.]' ;;
         hold-* | port-* | *-settle-*) of_kind 'unit/port|model/live' ;;
-        snapshot-* | appear-* | create-name-* | revert-*)
+        snapshot-* | appear-* | create-name-*)
             echo "snapshot env CRASH_PROCESSES=1 SNAPSHOT_STATES=${SNAPSHOT_STATES:-6000} $BUILD/tests/crash/snapshot"
             of_kind 'cli/snapshot|model/live'
             ;;

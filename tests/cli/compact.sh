@@ -66,6 +66,11 @@ for kind in vhdx vhd; do
     head -c $((6 * MIB)) /dev/zero | vdisk write c.$kind --offset 5M --quiet
     random_bytes $((4 * MIB)) 4 | vdisk write c.$kind --offset $((30 * MIB + 512)) --quiet
     compacts c.$kind $((5 * MIB))
+    sum=$(sha_of p.$kind)
+    for option in --quiet --no-filesystems; do
+        refused "p.$kind: has a child, .*c.$kind, which would lose its parent" vdisk compact p.$kind $option
+    done
+    same "$(sha_of p.$kind)" "$sum" "the parent's file"
 done
 
 # Interrupted, it leaves a good file, says what it reached, and goes on the next time. A rate is kept.

@@ -82,11 +82,17 @@ for kind in vhd vhdx; do
     status 0 vdisk check c.$kind
 done
 
-# Identity: a child of a resized VHDX finds another parent.
-quietly create p2.vhdx --size 64M
-quietly create c2.vhdx --parent p2.vhdx
-quietly resize p2.vhdx 128M
-status 1 vdisk hash c2.vhdx
+# A parent that is resized would not be the parent any more.
+for kind in vhd vhdx; do
+    quietly create p2.$kind --size 64M
+    quietly create c2.$kind --parent p2.$kind
+    sum=$(sha_of p2.$kind)
+    refused 'p2.'$kind': has a child, .*c2.'$kind', which would lose its parent' vdisk resize p2.$kind 128M
+    same "$(sha_of p2.$kind)" "$sum" "the parent's file"
+    mkdir -p elsewhere && mv c2.$kind elsewhere # no more known
+    quietly resize p2.$kind 128M
+done
+status 1 vdisk hash elsewhere/c2.vhdx --parent p2.vhdx
 
 # Misuse
 refused 'not a positive multiple' vdisk resize d.vhd 1000

@@ -29,6 +29,7 @@ image ntfs-parent.vhd
 image ntfs-parent.vhdx
 for name in ntfs-fixed.vhd ntfs-dynamic.vhd ntfs-differential.vhd ntfs-parent.vhd ntfs-fixed.vhdx ntfs-dynamic.vhdx \
     ntfs-differential.vhdx ntfs-parent.vhdx velociraptor-test.vhdx dissect-dynamic.vhd dissect-dynamic.vhdx; do
+    case $name in *parent*) rm ${name/parent/differential} ;; esac
     image $name
     chmod u+w $name
     contents $name >want
