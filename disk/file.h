@@ -72,8 +72,9 @@ void file_yield(struct file *file);
 /* The same file opened once more, for writing; it has been claimed. */
 int file_reopen(struct file *file, struct file **fresh);
 
-/* Takes its name away, durably. A file that has lost it already is no error; another one that bears it stays: -ESTALE. */
-int file_remove(const struct file *file);
+/* Takes its name away, durably. A file that has lost it already is no error; another one that bears it stays: -ESTALE.
+ * *gone: it has lost its name, and an error says only that it may have it again after a power cut. */
+int file_remove(const struct file *file, bool *gone);
 
 /* The names in the directory that path is in are durable. */
 int file_sync_directory(const char *path);

@@ -209,7 +209,8 @@ static int look_at(struct file *file, unsigned flags)
             return file_error(file, "file", -errno, "cannot read the device's size: %s", strerror(errno));
         file->size = bytes;
     } else {
-        return file_error(file, "file", -EINVAL, "is not a regular file%s", flags & FILE_DEVICE ? " or block device" : "");
+        return file_error(file, "file", -EINVAL, "is not a regular file%s",
+                          flags & FILE_DEVICE ? " or block device" : "");
     }
     return 0;
 }
@@ -249,7 +250,8 @@ static int prepare(struct file *file, int dir_fd, unsigned flags)
     err = flags & FILE_PEEK ? 0 : lock_image(file->fd, flags & FILE_WRITE, !(flags & FILE_CLAIMED));
     if (err == -EBUSY || err == -EAGAIN || err == -EACCES)
         return file_error(file, "file", -EBUSY, "is in use: %s",
-                          flags & FILE_WRITE ? "another process has it open" : "another process has it open for writing");
+                          flags & FILE_WRITE ? "another process has it open"
+                                             : "another process has it open for writing");
     if (err && err != -EINVAL && err != -EOPNOTSUPP && err != -ENOLCK)
         return file_error(file, "file", err, "cannot lock: %s", strerror(-err));
     return 0;
@@ -326,29 +328,52 @@ int file_reopen(struct file *file, struct file **fresh)
     return 0;
 }
 
-int file_sync_directory(const char *path)
+/* The one that the path is in; or -errno. */
+static int directory_open(const char *path)
 {
     char *copy = strdup(path);
-    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, err = 0;
+    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
     free(copy);
+    return fd < 0 ? -errno : fd;
+}
+
+static int directory_sync(int fd)
+{
+    return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
+}
+
+int file_sync_directory(const char *path)
+{
+    int fd = directory_open(path), err;
+
     if (fd < 0)
-        return -errno;
-    if (fsync(fd) < 0 && errno != EINVAL)
-        err = -errno;
+        return fd;
+    err = directory_sync(fd);
     close(fd);
     return err;
 }
 
-int file_remove(const struct file *file)
+int file_remove(const struct file *file, bool *gone)
 {
     struct stat st;
+    int fd, err = 0;
 
-    if (lstat(file->path, &st) < 0)
-        return errno == ENOENT ? 0 : -errno;
+    *gone = false;
+    if (lstat(file->path, &st) < 0) {
+        *gone = errno == ENOENT;
+        return *gone ? 0 : -errno;
+    }
     if (st.st_dev != file->device || st.st_ino != file->inode)
         return -ESTALE;
+    fd = directory_open(file->path); /* what can fail before fails before */
+    if (fd < 0)
+        return fd;
     if (unlink(file->path) < 0)
-        return -errno;
-    return file_sync_directory(file->path);
+        err = -errno;
+    *gone = !err;
+    if (!err)
+        err = directory_sync(fd);
+    close(fd);
+    return err;
 }

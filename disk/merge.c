@@ -12,7 +12,7 @@
  *     3. Everything is durable in the parent: now the parent alone shows what both show together.
  *     4. The child's own children record the parent as theirs, one after the other; by either name they show the same.
  *     5. The child's file is removed, durably, before anybody writes to the parent: a child that still shadowed what
- *        was written since would show older bytes.
+ *        was written since would show older bytes. Where its name is gone, but not durably, nobody writes to the parent.
  *
  * What others write to the child while it is copied is noted (dirty.h) and copied again, the last of it while the port
  * is paused. To begin anew after any interruption is to copy anew. Nothing but 1 and 3 to 5 happens in a pause.
@@ -240,9 +240,8 @@ close_fresh:
 
 static int relink_children(struct merge *m)
 {
-    int err = m->above && !MUTANT("merge-child-not-relinked")
-                  ? relink_record(m->above, m->above->file->path, m->parent)
-                  : 0;
+    int err =
+        m->above && !MUTANT("merge-child-not-relinked") ? relink_record(m->above, m->above->file->path, m->parent) : 0;
 
     for (size_t i = 0; i < m->children && !err; i++)
         err = relink_record(m->child_of[i], m->child_of[i]->file->path, m->parent);
@@ -262,20 +261,51 @@ static int complete_parent(struct merge *m)
     return m->parent->format->settle ? m->parent->format->settle(m->parent) : m->parent->format->sync(m->parent);
 }
 
+/* *unsynced: the child has lost its name, but may have it again after a power cut. */
+static int remove_child(struct merge *m, int *unsynced)
+{
+    bool gone;
+    int err;
+
+    *unsynced = 0;
+    track_remove(m->child, track_path(m->child));
+    if (MUTANT("merge-child-stays"))
+        return 0;
+    err = file_remove(m->child->file, &gone);
+    if (gone && !MUTANT("merge-goes-on-nameless")) {
+        *unsynced = err;
+        return 0;
+    }
+    if (err == -ESTALE && (m->above || m->children)) /* it is nobody's parent any more */
+        return 0;
+    return err;
+}
+
+/* A child that is back would hide what was written to the parent since: so nothing is. One that was in the middle of
+ * the chain is nobody's parent any more. */
+static int stay_unsynced(struct merge *m, int unsynced)
+{
+    bool hides = m->parent->writable && !m->above && !MUTANT("merge-written-unsynced");
+
+    file_say(m->child->file, hides ? VDISK_ERROR : VDISK_WARNING, m->child->format->name,
+             "is merged into %s, but its directory cannot be made durable (%s): after a power cut its name may stand "
+             "there again, and must then be removed",
+             m->parent->file->path, strerror(-unsynced));
+    if (hides)
+        disk_fail(m->parent, unsynced);
+    return hides ? unsynced : 0;
+}
+
 /* The last bytes, and the change to the parent. Paused. */
 static int change_over(struct merge *m)
 {
     bool stays_as_it_is = m->other || (!m->above && !m->child_frozen);
-    int err = complete_parent(m);
+    int err = complete_parent(m), unsynced = 0;
 
     if (!err)
         err = relink_children(m);
     if (!err)
-        track_remove(m->child, track_path(m->child));
-    if (!err && !MUTANT("merge-child-stays"))
-        err = file_remove(m->child->file);
-    if (err == -ESTALE && (m->above || m->children)) /* it is nobody's parent any more */
-        err = 0;
+        err = remove_child(m, &unsynced);
     if (err == -ECANCELED)
         return err;
     if (err)
@@ -285,7 +315,10 @@ static int change_over(struct merge *m)
     else
         port_swap(m->port, m->parent);
     m->child->parent = NULL;
-    return stays_as_it_is ? 0 : disk_freeze(m->parent);
+    err = stays_as_it_is ? 0 : disk_freeze(m->parent);
+    if (!err && unsynced)
+        err = stay_unsynced(m, unsynced);
+    return err;
 }
 
 /* What was opened for writing only for this is read-only again. Paused. */

@@ -280,7 +280,8 @@ struct vdisk_merge_result {
  * before, meanwhile and afterwards, to others too, and after a power cut at any moment: then merge again. A link that is
  * the parent of others becomes superfluous: they become children of its parent. A parent that is smaller is made larger.
  * At last the link's file is removed, and if it was the top the port goes on in its parent. Bytes moved are the link's own.
- * On failure, -ECANCELED included, the chain is as it was, but for what a power cut could have left too. Options, progress
+ * On failure, -ECANCELED included, the chain is as it was, but for what a power cut could have left too: where the
+ * top's removal cannot be made durable, the port is in the parent, to which nothing is written any more. Options, progress
  * and result may be NULL. */
 int vdisk_merge(struct vdisk_port *port, const struct vdisk_merge_options *options,
                 const struct vdisk_progress *progress, struct vdisk_merge_result *result);

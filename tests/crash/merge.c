@@ -55,7 +55,7 @@ static struct messages messages = MESSAGES_INIT;
 
 int __wrap_file_open(int dir_fd, const char *path, unsigned flags, const struct vdisk_log *log, struct file **file);
 int __wrap_file_reopen(struct file *file, struct file **fresh);
-int __wrap_file_remove(const struct file *file);
+int __wrap_file_remove(const struct file *file, bool *gone);
 
 static struct name *name_of(const char *path)
 {
@@ -87,12 +87,13 @@ int __wrap_file_reopen(struct file *file, struct file **fresh)
     return __wrap_file_open(AT_FDCWD, file->path, FILE_WRITE, &file->log, fresh);
 }
 
-int __wrap_file_remove(const struct file *file)
+int __wrap_file_remove(const struct file *file, bool *gone)
 {
     struct name *name = name_of(file->path);
 
     if (name)
         name->removed = storage_clock();
+    *gone = true;
     return 0;
 }
 

@@ -75,7 +75,7 @@ static struct messages messages = MESSAGES_INIT;
 
 int __wrap_file_open(int dir_fd, const char *path, unsigned flags, const struct vdisk_log *log, struct file **file);
 int __wrap_file_reopen(struct file *file, struct file **fresh);
-int __wrap_file_remove(const struct file *file);
+int __wrap_file_remove(const struct file *file, bool *gone);
 int __wrap_file_sync_directory(const char *path);
 int __wrap_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);
 int __wrap_unlink(const char *path);
@@ -166,10 +166,11 @@ int __wrap_file_reopen(struct file *file, struct file **fresh)
     return __wrap_file_open(AT_FDCWD, file->path, FILE_WRITE, &file->log, fresh);
 }
 
-int __wrap_file_remove(const struct file *file)
+int __wrap_file_remove(const struct file *file, bool *gone)
 {
     int err = __wrap_unlink(file->path);
 
+    *gone = !err;
     return err ? err : __wrap_file_sync_directory(file->path);
 }
 

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Names that are given or taken away in a directory that cannot be made durable, or not even opened, in the operations
+ * that a guest goes on beside. What must hold: the disk that the guest goes on with has a name; what it was told is
+ * there is there when the disk is opened by that name; and no file that a power cut may bring back is believed.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "disk/disk.h"
+#include "tests/support.h"
+
+#define SIZE (64u << 20)
+#define PIECE 4096u
+
+static char dir[TEST_PATH];
+static struct messages messages = MESSAGES_INIT;
+static struct vdisk_ring *ring;
+static struct vdisk_port *port;
+static const char *format;
+
+/* ---- The directory ---- */
+
+/* The next sync of a directory, opening of one, or removal of a file with this suffix fails. */
+static bool sync_fails, open_fails;
+static const char *unlink_fails;
+static unsigned failed;
+
+int __wrap_fsync(int fd);
+int __real_fsync(int fd);
+int __wrap_open64(const char *path, int flags, ...);
+int __real_open64(const char *path, int flags, ...);
+int __wrap_unlink(const char *path);
+int __real_unlink(const char *path);
+
+static int broken(int error)
+{
+    sync_fails = open_fails = false;
+    unlink_fails = NULL;
+    failed++;
+    errno = error;
+    return -1;
+}
+
+int __wrap_fsync(int fd)
+{
+    struct stat st;
+
+    return sync_fails && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? broken(EIO) : __real_fsync(fd);
+}
+
+int __wrap_open64(const char *path, int flags, ...)
+{
+    mode_t mode = 0;
+    va_list args;
+
+    va_start(args, flags);
+    if (flags & O_CREAT)
+        mode = va_arg(args, mode_t);
+    va_end(args);
+    return open_fails && flags & O_DIRECTORY ? broken(EMFILE) : __real_open64(path, flags, mode);
+}
+
+int __wrap_unlink(const char *path)
+{
+    size_t length = strlen(path), tail = unlink_fails ? strlen(unlink_fails) : 0;
+
+    return unlink_fails && length > tail && strcmp(path + length - tail, unlink_fails) == 0 ? broken(EIO)
+                                                                                            : __real_unlink(path);
+}
+
+/* ---- Disks ---- */
+
+static const char *at(const char *name)
+{
+    char file[80];
+
+    snprintf(file, sizeof(file), "%s.%s", name, format);
+    return scratch_path(dir, file);
+}
+
+static bool stands(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+static int put(uint64_t offset, uint8_t value)
+{
+    static uint8_t bytes[PIECE];
+    int err;
+
+    memset(bytes, value, sizeof(bytes));
+    err = vdisk_port_transfer(port, ring, VDISK_WRITE, bytes, offset, PIECE);
+    return err ? err : vdisk_port_transfer(port, ring, VDISK_FLUSH, NULL, 0, 0);
+}
+
+static int get(uint64_t offset)
+{
+    uint8_t bytes[PIECE];
+
+    test_ok(vdisk_port_transfer(port, ring, VDISK_READ, bytes, offset, PIECE));
+    return bytes[0];
+}
+
+static void open_port(const char *path)
+{
+    struct vdisk_open_options how = {.flags = VDISK_OPEN_WRITE, .log = messages_log(&messages)};
+
+    test_ok(vdisk_port_open(path, &how, &port));
+}
+
+/* A fresh disk of that name, behind the port. */
+static void make(const char *name)
+{
+    struct vdisk_create_options options = {
+        .flags = VDISK_CREATE_OVERWRITE, .size = SIZE, .log = messages_log(&messages)};
+    struct vdisk *disk;
+
+    test_ok(vdisk_create(at(name), &options, &disk));
+    test_ok(vdisk_commit(disk));
+    open_port(at(name));
+    messages_clear(&messages);
+    failed = 0;
+}
+
+static const char *path_in_use(void)
+{
+    return vdisk_path(vdisk_port_disk(port));
+}
+
+/* ---- A merge ---- */
+
+/* base, and its child which has 0x22 at the beginning, behind the port. */
+static void make_child(void)
+{
+    make("base");
+    test_ok(put(0, 0x11));
+    test_ok(vdisk_snapshot(port, at("child"), NULL, NULL));
+    test_ok(put(0, 0x22));
+}
+
+static void end_base(void)
+{
+    __real_unlink(at("child"));
+    __real_unlink(at("base"));
+}
+
+/* Its name is gone: the guest goes on with the parent, but writes no more, lest the child hides it when it is back. */
+static void merge_unsynced(void)
+{
+    make_child();
+    sync_fails = true;
+    test_equal(vdisk_merge(port, NULL, NULL, NULL), -EIO);
+    test_equal(failed, 1);
+    test_true(stands(path_in_use()));
+    test_true(strcmp(path_in_use(), at("base")) == 0 && !stands(at("child")));
+    test_true(strstr(messages.first, "must then be removed") != NULL);
+    test_equal(get(0), 0x22);
+    test_true(put(0, 0x33) < 0);
+    test_true(vdisk_port_close(port) < 0);
+    open_port(at("base"));
+    test_equal(get(0), 0x22);
+    test_ok(put(0, 0x44));
+    test_ok(vdisk_port_close(port));
+    end_base();
+}
+
+/* Its name stands: the guest goes on with the child. */
+static void merge_unopened(void)
+{
+    make_child();
+    open_fails = true;
+    test_equal(vdisk_merge(port, NULL, NULL, NULL), -EMFILE);
+    test_equal(failed, 1);
+    test_true(strcmp(path_in_use(), at("child")) == 0 && stands(at("child")));
+    test_ok(put(0, 0x33));
+    test_ok(vdisk_port_close(port));
+    open_port(at("child"));
+    test_equal(get(0), 0x33);
+    test_ok(vdisk_merge(port, NULL, NULL, NULL));
+    test_true(!stands(at("child")));
+    test_equal(get(0), 0x33);
+    test_ok(vdisk_port_close(port));
+    end_base();
+}
+
+/* In the middle it hides nothing. */
+static void merge_middle_unsynced(void)
+{
+    char child[TEST_PATH];
+    struct vdisk_merge_options how = {.link = child};
+
+    make_child();
+    snprintf(child, sizeof(child), "%s", at("child"));
+    test_ok(vdisk_snapshot(port, at("top"), NULL, NULL));
+    sync_fails = true;
+    test_ok(vdisk_merge(port, &how, NULL, NULL));
+    test_equal(failed, 1);
+    test_true(messages.count[VDISK_WARNING] == 1 && !stands(child));
+    test_ok(put(0, 0x33));
+    test_ok(vdisk_port_close(port));
+    open_port(at("top"));
+    test_equal(get(0), 0x33);
+    test_ok(vdisk_port_close(port));
+    __real_unlink(at("top"));
+    end_base();
+}
+
+static void test_merge(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        format = i ? "vhd" : "vhdx";
+        merge_unsynced();
+        merge_unopened();
+        merge_middle_unsynced();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_merge),
+    };
+    int result;
+
+    scratch_make(dir, true);
+    test_ok(vdisk_ring_open(8, VDISK_BACKEND_INLINE, &ring));
+    result = cmocka_run_group_tests(tests, NULL, NULL);
+    vdisk_ring_close(ring);
+    return result;
+}
