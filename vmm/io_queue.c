@@ -44,9 +44,11 @@ void io_slot_push(struct io_slot *slot, size_t written)
 
 void io_queue_kick(struct io_queue *queue)
 {
+    struct virtio_chain beyond = {.iov = NULL};
+    struct io_slot *slot;
+
     do {
         virtio_queue_listen(queue->virtio, false);
-        struct io_slot *slot;
 
         while ((slot = slot_take(queue))) {
             const char *why;
@@ -62,6 +64,8 @@ void io_queue_kick(struct io_queue *queue)
             slot_free(slot);
             virtio_queue_break(queue->virtio, why);
         }
+        if (!slot) /* as many requests as descriptors: what comes now is beyond, and told so */
+            virtio_queue_pop(queue->virtio, &beyond);
     } while (virtio_queue_listen(queue->virtio, true));
     virtio_queue_signal(queue->virtio);
 }

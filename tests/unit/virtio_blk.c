@@ -238,14 +238,19 @@ static void out_of_range(void **state)
     stop();
 }
 
+static void wait_broken(void)
+{
+    for (unsigned i = 0; i < 50000 && !driver_needs_reset(&driver); i++)
+        nanosleep(&(struct timespec){0, 100000}, NULL);
+    assert_true(driver_needs_reset(&driver));
+}
+
 /* Gives a chain that breaks the rules: the queue stops, and is as new after a reset. */
 static void expect_broken(const struct part *parts, unsigned count)
 {
     header(VIRTIO_BLK_T_IN, 0);
     driver_give(&driver, 0, 0, parts, count);
-    for (unsigned i = 0; i < 5000 && !driver_needs_reset(&driver); i++)
-        nanosleep(&(struct timespec){0, 100000}, NULL);
-    assert_true(driver_needs_reset(&driver));
+    wait_broken();
     test_equal(status(), NONE);
     driver_start(&driver, ALL_FEATURES, 1);
     test_equal(ask(0, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
@@ -263,6 +268,27 @@ static void bad_chains(void **state)
     expect_broken((struct part[]){{0xfe000000, 16, false}, {STATUS, 1, true}}, 2);        /* at registers */
     expect_broken((struct part[]){{HEADER, 16, false}, {STATUS, 1, true}, {DATA, 8, false}}, 3);
     expect_broken((struct part[]){{HEADER, UINT32_MAX, false}, {STATUS, 1, true}}, 2);
+    stop();
+}
+
+/* While as many requests are in flight as there are descriptors, one more is one too many. */
+static void one_too_many(void **state)
+{
+    const struct part parts[] = {{HEADER, 16, false}, {DATA, 512, true}, {STATUS, 1, true}};
+
+    (void)state;
+    start("o.vhdx", (struct machine_disk){.queues = 1, .iops = 1}, 512);
+    driver_start(&driver, ALL_FEATURES, 1);
+    header(VIRTIO_BLK_T_IN, 0);
+    for (unsigned i = 0; i < DRIVER_SIZE; i++)
+        driver_give(&driver, 0, 0, parts, 3);
+    while (driver_wait_for(&driver, 0, 50, NULL) >= 0) /* what the limit lets through at once */
+        driver_give(&driver, 0, 0, parts, 3);
+    assert_false(driver_needs_reset(&driver));
+    for (unsigned i = 0; i < 8; i++) /* one may end meanwhile */
+        driver_give(&driver, 0, 0, parts, 3);
+    wait_broken();
+    driver_put(&driver, VIRTIO_PCI_COMMON_STATUS, 1, 0); /* returns */
     stop();
 }
 
@@ -388,7 +414,7 @@ int main(void)
         cmocka_unit_test(read_only),
         cmocka_unit_test(large_sectors), cmocka_unit_test(out_of_range),    cmocka_unit_test(bad_chains),
         cmocka_unit_test(odd_chains),    cmocka_unit_test(reset_in_flight), cmocka_unit_test(reset_waits),
-        cmocka_unit_test(limits),
+        cmocka_unit_test(limits),        cmocka_unit_test(one_too_many),
     };
 
     scratch_make(dir, true);
