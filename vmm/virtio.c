@@ -304,10 +304,8 @@ static void common_write(struct virtio_device *device, uint64_t offset, unsigned
 
 static uint64_t isr_read(struct virtio_device *device)
 {
-    uint8_t isr = atomic_exchange(&device->state.isr, 0);
-
-    pci_intx_set(&device->pci, false);
-    return isr;
+    pci_intx_set(&device->pci, false); /* first: who sets a bit raises the line after it */
+    return atomic_exchange(&device->state.isr, 0);
 }
 
 static uint64_t bar_read(void *owner, uint64_t offset, unsigned size)
