@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <linux/fs.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,11 +25,28 @@
 /* ---- Landlock ---- */
 
 #define ALL ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1) /* of its first version */
+#define TRUNCATE (UINT64_C(1) << 14)                 /* since its third: else who may read a file may empty it */
+#define SCOPE_ALL UINT64_C(3)                        /* since its sixth: abstract sockets, and signals */
 #define READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 #define WRITE                                                                                                          \
     (READ | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |             \
-     LANDLOCK_ACCESS_FS_MAKE_SOCK)
-#define OF_A_FILE (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE)
+     LANDLOCK_ACCESS_FS_MAKE_SOCK | TRUNCATE)
+#define OF_A_FILE (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | TRUNCATE)
+
+/* As the newest kernels have it; an older one takes the first part. */
+struct ruleset {
+    uint64_t files, net, scoped;
+};
+
+/* A ruleset of what this kernel can refuse, that is. A descriptor or -errno. */
+static int rules_open(struct ruleset *rules)
+{
+    int version = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION), fd;
+
+    *rules = (struct ruleset){.files = version >= 3 ? ALL | TRUNCATE : ALL, .scoped = version >= 6 ? SCOPE_ALL : 0};
+    fd = version < 0 ? -1 : (int)syscall(SYS_landlock_create_ruleset, rules, version >= 6 ? sizeof(*rules) : 8, 0);
+    return fd < 0 ? -errno : fd;
+}
 
 static int rule_add(int rules, const char *path, uint64_t access)
 {
@@ -57,21 +78,21 @@ int sandbox_files(const char *const *readable, const char *const *writable, cons
     static const char *const always[] = {
         "/usr", "/lib", "/lib64", "/dev/urandom", "/etc/resolv.conf", "/run/systemd/resolve", "/sys/devices/system/cpu",
         NULL};
-    struct landlock_ruleset_attr attributes = {.handled_access_fs = ALL};
+    struct ruleset handled;
     int rules, err;
 
     if (INSTRUMENTED)
         return 0;
-    rules = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0);
+    rules = rules_open(&handled);
     if (rules < 0)
-        return -errno;
+        return rules;
     err = rules_add(rules, always, READ);
     if (err == 0)
         err = rules_add(rules, readable, READ);
     if (err == 0)
-        err = rules_add(rules, devices, OF_A_FILE);
+        err = rules_add(rules, devices, OF_A_FILE & handled.files);
     if (err == 0)
-        err = rules_add(rules, writable, WRITE);
+        err = rules_add(rules, writable, WRITE & handled.files);
     if (err == 0 && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_landlock_restrict_self, rules, 0) < 0))
         err = -errno;
     close(rules);
@@ -83,7 +104,7 @@ int sandbox_files(const char *const *readable, const char *const *writable, cons
 static const char *const calls[] = {
     [SANDBOX_CPU] =
         "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek fstat newfstatat statx fsync "
-        "fdatasync sync_file_range fallocate ftruncate copy_file_range fadvise64 ioctl fcntl flock close dup futex "
+        "fdatasync sync_file_range fallocate ftruncate copy_file_range fadvise64 flock close dup futex "
         "epoll_wait epoll_pwait epoll_pwait2 epoll_ctl poll ppoll eventfd2 timerfd_settime timerfd_gettime "
         "io_uring_enter io_submit io_getevents io_pgetevents io_cancel mmap munmap mremap mprotect madvise brk "
         "rt_sigreturn rt_sigprocmask rt_sigaction rt_sigtimedwait sigaltstack getpid gettid getpgrp sched_yield "
@@ -117,6 +138,40 @@ static int allow_calls(scmp_filter_ctx filter, const char *names)
 static int allow_first(scmp_filter_ctx filter, int call, uint64_t argument)
 {
     return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)argument, 0));
+}
+
+/* Not those by which a terminal is typed on, or a signal sent to somebody else. */
+static int allow_commands(scmp_filter_ctx filter)
+{
+    static const struct command {
+        int call;
+        uint32_t mask, value;
+    } commands[] = {
+        {SCMP_SYS(ioctl), 0xff00, KVMIO << 8},
+        {SCMP_SYS(ioctl), 0xff00, _IOC_TYPE(FICLONE) << 8},
+        {SCMP_SYS(ioctl), 0xff00, _IOC_TYPE(BLKGETSIZE64) << 8},
+        {SCMP_SYS(ioctl), 0xffc0, TUNSETIFF & 0xffc0},
+        {SCMP_SYS(ioctl), UINT32_MAX, TCGETS},
+        {SCMP_SYS(ioctl), UINT32_MAX, TCSETS},
+        {SCMP_SYS(ioctl), UINT32_MAX, TCSETSW},
+        {SCMP_SYS(ioctl), UINT32_MAX, TCSETSF},
+        {SCMP_SYS(ioctl), UINT32_MAX, TIOCGWINSZ},
+        {SCMP_SYS(ioctl), UINT32_MAX, FIONREAD},
+        {SCMP_SYS(ioctl), UINT32_MAX, FIONBIO},
+        {SCMP_SYS(fcntl), UINT32_MAX, F_DUPFD},
+        {SCMP_SYS(fcntl), UINT32_MAX, F_DUPFD_CLOEXEC},
+        {SCMP_SYS(fcntl), UINT32_MAX, F_GETFD},
+        {SCMP_SYS(fcntl), UINT32_MAX, F_SETFD},
+        {SCMP_SYS(fcntl), UINT32_MAX, F_GETFL},
+        {SCMP_SYS(fcntl), UINT32_MAX, F_SETFL},
+        {SCMP_SYS(fcntl), UINT32_MAX, F_OFD_GETLK},
+        {SCMP_SYS(fcntl), UINT32_MAX, F_OFD_SETLK},
+    };
+    int err = 0;
+
+    for (const struct command *c = commands; c < commands + sizeof(commands) / sizeof(*commands) && err == 0; c++)
+        err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, c->call, 1, SCMP_A1(SCMP_CMP_MASKED_EQ, c->mask, c->value));
+    return err;
 }
 
 /* The C library falls back to clone, whose flags a filter can see. */
@@ -169,6 +224,8 @@ static int filter_load(enum sandbox_kind kind)
         err = allow_first(filter, SCMP_SYS(prctl), PR_SET_NAME);
     for (unsigned i = 0; i <= kind && err == 0; i++)
         err = allow_calls(filter, calls[i]);
+    if (err == 0)
+        err = allow_commands(filter);
     if (err == 0)
         err = allow_threads(filter);
     if (err == 0 && kind >= SANDBOX_NET)

@@ -10,16 +10,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <linux/landlock.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,6 +74,9 @@ static void process_refused(void)
     REFUSED(truncate("a", 0));
     REFUSED(socket(AF_NETLINK, SOCK_RAW, 0));
     REFUSED(chmod("a", 0777));
+    REFUSED(ioctl(0, TIOCSTI, "x")); /* types on the terminal */
+    REFUSED(fcntl(0, F_SETOWN, getppid()));
+    REFUSED(fcntl(0, F_SETSIG, SIGKILL));
 }
 
 /* To every thread but those that work for a control socket. */
@@ -300,8 +306,8 @@ static void rings_closed(const char *path)
 static void files_closed(void)
 {
     const char *directory = getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
-    char path[512], given[512], inside[520], other[520];
-    const char *const readable[] = {"/proc/self/status", "/absent", NULL},
+    char path[512], given[512], inside[520], other[520], read_only[512];
+    const char *const readable[] = {"/proc/self/status", "/absent", read_only, NULL},
                       *const writable[] = {"/dev/null", given, NULL};
     pthread_t thread;
     int err;
@@ -310,6 +316,8 @@ static void files_closed(void)
     snprintf(given, sizeof(given), "%s/given.%d", directory, (int)getpid());
     snprintf(inside, sizeof(inside), "%s/a", given);
     snprintf(other, sizeof(other), "%s/b", given);
+    snprintf(read_only, sizeof(read_only), "%s/read-only", directory);
+    NEED(close(open(read_only, O_WRONLY | O_CREAT, 0600)) == 0);
     NEED(close(open(path, O_WRONLY | O_CREAT, 0600)) == 0);
     NEED(mkdir(given, 0700) == 0);
     err = sandbox_files(readable, writable, NULL);
@@ -325,8 +333,11 @@ static void files_closed(void)
     NEED(open("/dev/urandom", O_RDONLY) >= 0); /* identifiers of disks */
     NEED(open("/proc/self/status", O_RDONLY) >= 0);
     NEED(open("/dev/null", O_RDWR) >= 0);
+    NEED(close(open(read_only, O_RDONLY)) == 0);
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) >= 3)
+        REFUSED(open(read_only, O_RDONLY | O_TRUNC));
     REFUSED(unlink(path));
-    NEED(close(open(inside, O_RDWR | O_CREAT, 0600)) == 0);
+    NEED(close(open(inside, O_RDWR | O_CREAT | O_TRUNC, 0600)) == 0);
     REFUSED(mkdir(other, 0700));
     REFUSED(symlink("/", other));
     NEED(rename(inside, other) == 0);
