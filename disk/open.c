@@ -78,8 +78,14 @@ int chain_format_of_file(struct file *file, const char *name, const struct disk_
         return *format ? 0 : -EINVAL;
     }
     err = format_of_signature(file, format);
-    if (err || !suffix || suffix == *format)
+    if (err || suffix == *format)
         return err;
+    if (!suffix && (!file->writable || !(*format)->probe))
+        return 0;
+    if (!suffix)
+        return file_error(file, "disk", -EINVAL,
+                          "carries a %s signature, which its name does not tell of; name its format to write to it",
+                          (*format)->name);
     if (!(*format)->probe)
         return file_error(file, "disk", -EINVAL, "is named %s but carries no %s signature; name its format to open it",
                           strrchr(file->path, '.'), suffix->name);

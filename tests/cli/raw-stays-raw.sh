@@ -20,6 +20,14 @@ for f in vhdx vhd; do
     vdisk write guest.raw <x 2>err || rc=$?
     same $rc 1 "writing to a .raw with a signature, without saying what it is"
     [ "$(wc -l <err)" -eq 1 ] && grep -q guest.raw err || fail "$(cat err)"
+    # a name that says nothing, as a device's does, is not taken for more than raw either
+    cp real.$f guest
+    refused "guest: carries a $f signature" vdisk write guest --offset 0 </dev/null
+    refused "guest: carries a $f signature" vdisk resize guest 16M
+    same "$(hash_of guest)" "$(hash_of real.$f)" "$f, read without a suffix"
+    cmp real.$f guest
+    printf hello | quietly write guest --offset 4096 --input-format raw
+    same "$(dd if=guest bs=1 skip=4096 count=5 status=none)" hello "a raw disk without a suffix written to"
     quietly convert guest.raw out.raw --input-format raw --force
     cmp guest.raw out.raw
     # said raw, opened raw, converted: the header is content
