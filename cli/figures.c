@@ -65,8 +65,9 @@ static int read_all(json_t *result, struct cli_stats *stats)
 
 int cli_stats_get(struct cli *cli, struct control *control, struct cli_stats *stats)
 {
+    const struct vdisk_progress progress = {.cancel = &cli_cancel};
     json_t *result;
-    int err = control_call(control, json_pack("{s:s}", "do", "stats"), NULL, &cli->log, &result);
+    int err = control_call(control, json_pack("{s:s}", "do", "stats"), &progress, &cli->log, &result);
 
     if (err < 0)
         return err;

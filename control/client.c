@@ -13,6 +13,7 @@
 #include "place.h"
 
 #define LOOK_EVERY 100 /* milliseconds: whether the caller wants to go on */
+#define SILENT_MAX 30  /* looks without a word, after which who does not want to go on does not wait either */
 
 struct control {
     int fd;
@@ -112,10 +113,10 @@ static int room_make(struct control *control)
     return 0;
 }
 
-/* The next message. *cancel is looked at; once it is set that is told to the holder, and the wait goes on. */
+/* The next message. *cancel is looked at; once it is set that is told to the holder, and the wait goes on for a while. */
 static int line_receive(struct control *control, const volatile sig_atomic_t *cancel, bool *cancelled, json_t **message)
 {
-    for (;;) {
+    for (unsigned silent = 0;;) {
         struct pollfd what = {.fd = control->fd, .events = POLLIN};
         char *line = control->in + control->taken, *end = NULL;
         ssize_t n;
@@ -134,8 +135,11 @@ static int line_receive(struct control *control, const volatile sig_atomic_t *ca
             if (err < 0)
                 return err;
         }
-        if (poll(&what, 1, LOOK_EVERY) <= 0)
+        if (poll(&what, 1, LOOK_EVERY) <= 0) {
+            if (*cancelled && ++silent == SILENT_MAX)
+                return -ECANCELED;
             continue;
+        }
         err = room_make(control);
         if (err < 0)
             return err;
@@ -207,7 +211,7 @@ int control_call(struct control *control, json_t *request, const struct vdisk_pr
         json_decref(message);
         message = NULL;
     }
-    if (finished && err != -EPROTO)
+    if ((finished && err != -EPROTO) || err == -ECANCELED)
         return err;
     return say(log, VDISK_ERROR, err,
                err == -ECONNRESET || err == -EPIPE ? "the process that has the disk open has ended"

@@ -111,10 +111,10 @@ void place_forget_beneath(int directory, uint64_t lot)
         close(fd);
 }
 
-/* By the directory's descriptor: its own path may be longer than an address. */
-static int address_make(int directory, const char *name, struct sockaddr_un *address)
+/* By a descriptor, of the directory or of the socket itself (name ""): the path may be longer than an address. */
+static int address_make(int fd, const char *name, struct sockaddr_un *address)
 {
-    int length = snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d/%s", directory, name);
+    int length = snprintf(address->sun_path, sizeof(address->sun_path), "/proc/self/fd/%d%s%s", fd, *name ? "/" : "", name);
 
     address->sun_family = AF_UNIX;
     return length < (int)sizeof(address->sun_path) ? 0 : -ENAMETOOLONG;
@@ -163,20 +163,28 @@ static int peer_check(int fd)
     return geteuid() == 0 || peer.uid == geteuid() || peer.uid == 0 ? 0 : -EPERM;
 }
 
+/* Root looks where others put names, so a link is not followed. */
 static int name_connect(int directory, const char *name)
 {
     struct sockaddr_un address;
-    int fd, err = address_make(directory, name, &address);
+    struct stat st;
+    int node = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), fd, err;
 
-    if (err < 0)
-        return err;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
+    if (node < 0)
         return -errno;
-    err = connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : peer_check(fd);
+    if (fstat(node, &st) < 0 || !S_ISSOCK(st.st_mode)) {
+        close(node);
+        return -ENOTSOCK;
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    err = fd < 0 ? -errno : address_make(node, "", &address);
+    if (err == 0)
+        err = connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : peer_check(fd);
+    close(node);
     if (err == 0)
         return fd;
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     if (err == -ECONNREFUSED) {
         place_forget_beneath(directory, strtoull(name + strcspn(name, ".+") + 1, NULL, 16));
         unlinkat(directory, name, 0);

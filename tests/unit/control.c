@@ -241,6 +241,57 @@ static void dead_sockets(void **state)
     close(directory);
 }
 
+/* A link, which might lead to anybody's socket, is not followed. */
+static void link_refused(void **state)
+{
+    char name[PLACE_NAME_MAX], other[] = "elsewhere.0";
+    struct stat st;
+    int directory = place_open_own(NULL), fd;
+
+    (void)state;
+    control_server_close(server);
+    server = NULL;
+    test_ok(stat(image, &st));
+    fd = place_listen(directory, other);
+    test_ok(fd);
+    place_name(&st, PLACE_DISK, 1, name);
+    test_ok(symlinkat(other, directory, name));
+    test_equal(place_connect(image, PLACE_DISK), -ENOENT);
+    test_ok(unlinkat(directory, name, 0));
+    test_ok(linkat(directory, other, directory, name, 0));
+    test_ok(close(place_connect(image, PLACE_DISK)));
+    test_ok(unlinkat(directory, name, 0));
+    test_ok(unlinkat(directory, other, 0));
+    close(fd);
+    close(directory);
+}
+
+/* Who wants to stop does not wait for ever for a holder that says nothing. */
+static void silence(void **state)
+{
+    static const volatile sig_atomic_t cancel = 1;
+    const struct vdisk_progress progress = {.cancel = &cancel};
+    int directory = place_open_own(NULL), fd;
+    char name[PLACE_NAME_MAX];
+    struct control *control;
+    json_t *result;
+    struct stat st;
+
+    (void)state;
+    control_server_close(server);
+    server = NULL;
+    test_ok(stat(image, &st));
+    place_name(&st, PLACE_DISK, 1, name);
+    fd = place_listen(directory, name);
+    test_ok(fd);
+    test_ok(control_open(image, &control));
+    test_equal(control_call(control, json_pack("{s:s}", "do", "stats"), &progress, &log_, &result), -ECANCELED);
+    control_close(control);
+    test_ok(unlinkat(directory, name, 0));
+    close(fd);
+    close(directory);
+}
+
 /* ---- Ill will ---- */
 
 static int raw_open(void)
@@ -379,6 +430,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(directories, hold, release),
         cmocka_unit_test_setup_teardown(owner_only, hold, release),
         cmocka_unit_test_setup_teardown(dead_sockets, hold, release),
+        cmocka_unit_test_setup_teardown(link_refused, hold, release),
+        cmocka_unit_test_setup_teardown(silence, hold, release),
         cmocka_unit_test_setup_teardown(nonsense, hold, release),
         cmocka_unit_test_setup_teardown(long_and_deep, hold, release),
         cmocka_unit_test_setup_teardown(many_clients, hold, release),
