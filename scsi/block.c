@@ -20,6 +20,14 @@ static uint64_t smaller(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* Where the number of blocks begins. */
+static unsigned count_field(const struct scsi_command *command)
+{
+    static const uint8_t field[8] = {[0] = 4, [1] = 7, [2] = 7, [4] = 10, [5] = 6};
+
+    return command->cdb[0] == SCSI_COMPARE_AND_WRITE ? 13 : field[command->cdb[0] >> 5];
+}
+
 /* Range, and where it is on the disk; false: there is nothing to do, or it was refused: the command has finished. */
 static bool begin(struct scsi_command *command)
 {
@@ -27,6 +35,10 @@ static bool begin(struct scsi_command *command)
 
     if (!scsi_range(command, &lba, &count))
         return false;
+    if (count * block > SCSI_TRANSFER_MAX) {
+        scsi_fail_cdb(command, count_field(command), 7);
+        return false;
+    }
     command->run.at = lba * block;
     command->run.end = (lba + count) * block;
     if (count == 0)

@@ -4,8 +4,8 @@
 
 #include "unit.h"
 
-#define READS SCSI_MEDIUM
-#define WRITES (SCSI_MEDIUM | SCSI_WRITES)
+#define READS (SCSI_MEDIUM | SCSI_MOVES)
+#define WRITES (SCSI_MEDIUM | SCSI_WRITES | SCSI_MOVES)
 #define ACTION SCSI_HAS_ACTION
 
 /* opcode, action, length, flags, handler, usage. What is not in the usage (protection, groups, ANCHOR, NACA, ...) is
@@ -49,7 +49,7 @@ const struct scsi_known scsi_known[] = {
      scsi_synchronize_cache,
      {0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff}},
     {SCSI_WRITE_SAME_10, 0, 10, WRITES, scsi_write_same, {0x41, 0x08, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff}},
-    {SCSI_UNMAP, 0, 10, WRITES, scsi_unmap, {0x42, 0, 0, 0, 0, 0, 0, 0xff, 0xff}},
+    {SCSI_UNMAP, 0, 10, SCSI_MEDIUM | SCSI_WRITES, scsi_unmap, {0x42, 0, 0, 0, 0, 0, 0, 0xff, 0xff}},
     {SCSI_MODE_SELECT_10, 0, 10, 0, scsi_mode_select, {0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff}},
     {SCSI_MODE_SENSE_10, 0, 10, 0, scsi_mode_sense, {0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff}},
     {SCSI_COMPARE_AND_WRITE,
@@ -91,7 +91,7 @@ const struct scsi_known scsi_known[] = {
     {SCSI_SERVICE_ACTION_IN_16,
      SCSI_SA_GET_LBA_STATUS,
      16,
-     READS | ACTION,
+     SCSI_MEDIUM | ACTION,
      scsi_get_lba_status,
      {0x9e, 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}},
     {SCSI_REPORT_LUNS, 0, 12, SCSI_ANY_LUN, scsi_report_luns, {0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}},
@@ -180,11 +180,8 @@ void scsi_submit(struct scsi_lane *lane, struct scsi_command *command)
         known->run(command);
 }
 
-bool scsi_range(struct scsi_command *command, uint64_t *lba, uint64_t *count)
+static void range_read(const uint8_t *cdb, uint64_t *lba, uint64_t *count)
 {
-    const uint8_t *cdb = command->cdb;
-    uint64_t blocks = atomic_load(&command->run.unit->blocks);
-
     switch (cdb[0] >> 5) {
     case 0:
         *lba = scsi_be32(cdb) & 0x1fffff;
@@ -202,10 +199,37 @@ bool scsi_range(struct scsi_command *command, uint64_t *lba, uint64_t *count)
         *lba = scsi_be32(&cdb[2]);
         *count = scsi_be16(&cdb[7]);
     }
-    if (*lba < blocks && *count <= blocks - *lba)
+}
+
+static bool range_is_inside(const struct scsi_unit *unit, uint64_t lba, uint64_t count)
+{
+    uint64_t blocks = atomic_load(&unit->blocks);
+
+    return lba < blocks && count <= blocks - lba;
+}
+
+bool scsi_range(struct scsi_command *command, uint64_t *lba, uint64_t *count)
+{
+    range_read(command->cdb, lba, count);
+    if (range_is_inside(command->run.unit, *lba, *count))
         return true;
     scsi_fail(command, SCSI_ILLEGAL_REQUEST, SCSI_LBA_OUT_OF_RANGE);
     return false;
+}
+
+uint64_t scsi_cost(const struct scsi_command *command)
+{
+    const struct scsi_target *target = command->nexus->target;
+    const struct scsi_unit *unit = command->lun < SCSI_LUNS ? atomic_load(&target->unit[command->lun]) : NULL;
+    bool same = command->cdb[0] == SCSI_WRITE_SAME_10 || command->cdb[0] == SCSI_WRITE_SAME_16, opcode_known;
+    const struct scsi_known *known = find(command->cdb[0], command->cdb[1] & 0x1f, &opcode_known);
+    uint64_t lba, count;
+
+    if (!unit || !known || !(known->flags & SCSI_MOVES) || command->cdb_length < known->length)
+        return 0;
+    range_read(command->cdb, &lba, &count);
+    count *= range_is_inside(unit, lba, count) ? unit->block : 0;
+    return count <= (same ? SCSI_SAME_MAX : SCSI_TRANSFER_MAX) ? count : 0;
 }
 
 void scsi_ready(struct scsi_command *command)

@@ -69,6 +69,7 @@ static void page_limits(const struct scsi_unit *unit, struct page *page)
     bytes[4] = 0x01; /* WSNZ */
     bytes[5] = (uint8_t)(compare < 255 ? compare : 255);
     scsi_put_be16(&bytes[6], (uint16_t)(unit->physical_block / unit->block));
+    scsi_put_be32(&bytes[8], SCSI_TRANSFER_MAX / unit->block);
     scsi_put_be32(&bytes[20], UINT32_MAX); /* MAXIMUM UNMAP LBA COUNT */
     scsi_put_be32(&bytes[24], SCSI_UNMAP_DESCRIPTORS);
     scsi_put_be32(&bytes[28], unit->granularity / unit->block);

@@ -24,6 +24,7 @@
 #define SCSI_CDB 16u   /* the longest CDB that a unit takes */
 #define SCSI_SENSE 18u /* fixed format */
 #define SCSI_LUNS 256u
+#define SCSI_TRANSFER_MAX (16u << 20) /* bytes that one command may move, or verify: MAXIMUM TRANSFER LENGTH */
 
 enum scsi_status { SCSI_GOOD = 0x00, SCSI_CHECK_CONDITION = 0x02, SCSI_BUSY = 0x08 };
 
@@ -133,5 +134,9 @@ void scsi_lane_close(struct scsi_lane *lane); /* nothing in flight */
 
 /* Takes the command. done is called by the ring's poll, or at once where no io is needed. */
 void scsi_submit(struct scsi_lane *lane, struct scsi_command *command);
+
+/* How many bytes of its disk a command that is not submitted yet will read or write, whatever its buffers have; 0 where it
+ * moves none, or cannot run. Zeroing counts as writing, unmapping does not. */
+uint64_t scsi_cost(const struct scsi_command *command);
 
 #endif

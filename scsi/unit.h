@@ -12,8 +12,8 @@
 #include "protocol.h"
 #include "scsi.h"
 
-/* MAXIMUM WRITE SAME LENGTH, and how many descriptors of an UNMAP are taken. */
-#define SCSI_SAME_MAX (1u << 30)
+/* MAXIMUM WRITE SAME LENGTH, in bytes, and how many descriptors of an UNMAP are taken. */
+#define SCSI_SAME_MAX (64u << 20)
 #define SCSI_UNMAP_DESCRIPTORS 256u
 
 struct scsi_unit {
@@ -55,6 +55,7 @@ enum scsi_command_flags {
     SCSI_MEDIUM = 0x02,     /* not while stopped */
     SCSI_WRITES = 0x04,     /* not where it is protected */
     SCSI_HAS_ACTION = 0x08, /* one of several with this opcode */
+    SCSI_MOVES = 0x10,      /* the bytes of the range that it names */
 };
 
 struct scsi_known {

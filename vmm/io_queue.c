@@ -44,7 +44,6 @@ void io_slot_push(struct io_slot *slot, size_t written)
 
 void io_queue_kick(struct io_queue *queue)
 {
-    struct virtio_chain beyond = {.iov = NULL};
     struct io_slot *slot;
 
     do {
@@ -65,7 +64,7 @@ void io_queue_kick(struct io_queue *queue)
             virtio_queue_break(queue->virtio, why);
         }
         if (!slot) /* as many requests as descriptors: what comes now is beyond, and told so */
-            virtio_queue_pop(queue->virtio, &beyond);
+            virtio_queue_pop(queue->virtio, &(struct virtio_chain){.iov = NULL});
     } while (virtio_queue_listen(queue->virtio, true));
     virtio_queue_signal(queue->virtio);
 }
@@ -129,7 +128,7 @@ void io_queue_drain(void *owner)
     struct io_queue *queue = owner;
 
     while (queue->delayed)
-        queue->ops->submit(undelay(queue));
+        queue->ops->give_up(undelay(queue));
     while (queue->taken > 0 && !MUTANT("queue-reset-in-flight"))
         vdisk_ring_poll(queue->ring, true);
     virtio_queue_signal(queue->virtio);

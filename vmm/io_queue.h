@@ -33,8 +33,9 @@ struct io_queue_ops {
     /* A request has been popped: it is begun or given back. Text: it is beyond repair, and the queue with it. */
     const char *(*take)(struct io_slot *slot);
 
-    /* A request that was begun may go on now. */
+    /* A request that was begun may go on now; or, where the queue is drained before its turn, never does. */
     void (*submit)(struct io_slot *slot);
+    void (*give_up)(struct io_slot *slot);
 };
 
 struct io_queue {
@@ -64,7 +65,7 @@ void io_queue_kick(struct io_queue *queue);
 /* Gives the request back to the driver, with so many bytes written; the slot is free. */
 void io_slot_push(struct io_slot *slot, size_t written);
 
-/* Returns when nothing is in flight: what is delayed begins at once. Reset (any thread) forgets that. */
+/* Returns when nothing is in flight: what is delayed is given up. Reset (any thread) forgets that. */
 void io_queue_drain(void *queue);
 void io_queue_reset(struct io_queue *queue);
 

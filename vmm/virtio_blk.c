@@ -19,6 +19,7 @@
 #define SECTOR 512u              /* the unit of the protocol, whatever the disk's is */
 #define RANGES 32u               /* of one discard or write zeroes */
 #define RANGE_SECTORS (1u << 22) /* at most, of each */
+#define LENGTH_MAX (1u << 28)    /* of a transfer: so that a reset does not wait for long */
 #define WCE_OFFSET offsetof(struct virtio_blk_config, wce)
 
 #define BIT(feature) (UINT64_C(1) << (feature))
@@ -142,7 +143,7 @@ static void transfer_begin(struct request *request, enum vdisk_op op, uint64_t s
     request->io.offset = sector * SECTOR; /* the disk's end and its sectors are the engine's to check */
     request->io.length = length;
     request->written = read ? length : 0;
-    if (length == 0 || sector > UINT64_MAX / SECTOR || (!read && blk->disk->readonly))
+    if (length == 0 || length > LENGTH_MAX || sector > UINT64_MAX / SECTOR || (!read && blk->disk->readonly))
         finish(request, VIRTIO_BLK_S_IOERR);
     else
         io_slot_begin(&request->slot, &blk->throttle, length);
@@ -291,7 +292,7 @@ static void resized(void *owner, const struct machine_disk *disk)
 
 static int queues_open(struct blk *blk, unsigned index)
 {
-    static const struct io_queue_ops queue_ops = {sizeof(struct request), take, submit};
+    static const struct io_queue_ops queue_ops = {sizeof(struct request), take, submit, NULL};
     char name[16];
     int err = 0;
 

@@ -3,7 +3,7 @@
  * virtio-scsi ([VIRTIO] 5.6): one controller, one target, a LUN for each disk; the commands are scsi/'s.
  *
  * Each request queue has an I/O thread with a ring and a lane. The control and event queues are on the first of them. A
- * task management function answers when nothing is in flight any more: whatever it was to abort has been completed.
+ * task management function answers when nothing is in flight any more: what it was to abort has completed, or never began.
  */
 #include <errno.h>
 #include <linux/virtio_ids.h>
@@ -52,7 +52,6 @@ struct hba {
     } disk[MACHINE_DISKS_MAX];
     unsigned disk_count, queue_count;
     struct hba_queue queue[VIRTIO_QUEUES_MAX - FIRST];
-    struct throttle unlimited; /* of a LUN that is not there */
     unsigned event_lun;        /* of what event_send sends */
     bool event_missed;         /* there was no buffer for one: it is sent, and says so, when there is */
 };
@@ -88,6 +87,12 @@ static void command_done(struct scsi_command *command)
 static void submit(struct io_slot *slot)
 {
     scsi_submit(&((struct hba_queue *)slot->queue)->lane, &((struct request *)slot)->command);
+}
+
+/* A task management function came before its turn did. */
+static void give_up(struct io_slot *slot)
+{
+    respond((struct request *)slot, &(struct virtio_scsi_cmd_resp){.response = VIRTIO_SCSI_S_ABORTED}, 0);
 }
 
 /* [VIRTIO] 5.6.6.1: 1, the target, and a LUN as SAM has it. False: not our target. */
@@ -148,8 +153,7 @@ static const char *take(struct io_slot *slot)
         response.response = VIRTIO_SCSI_S_FAILURE;
         respond(request, &response, 0);
     } else {
-        io_slot_begin(slot, command->lun < hba->disk_count ? &hba->disk[command->lun].throttle : &hba->unlimited,
-                      command->in_length + command->out_length);
+        io_slot_begin(slot, &hba->disk[command->lun < hba->disk_count ? command->lun : 0].throttle, scsi_cost(command));
     }
     return NULL;
 }
@@ -174,18 +178,13 @@ static uint8_t manage(struct hba *hba, const struct virtio_scsi_ctrl_tmf_req *co
         return VIRTIO_SCSI_S_INCORRECT_LUN;
     switch (control->subtype) {
     case VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET:
-        drain_all(hba);
-        scsi_target_reset(&hba->target, lun);
-        return VIRTIO_SCSI_S_OK;
     case VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET:
         drain_all(hba);
-        scsi_target_reset(&hba->target, SCSI_LUNS);
+        scsi_target_reset(&hba->target, control->subtype == VIRTIO_SCSI_T_TMF_I_T_NEXUS_RESET ? SCSI_LUNS : lun);
         return VIRTIO_SCSI_S_OK;
     case VIRTIO_SCSI_T_TMF_ABORT_TASK:
     case VIRTIO_SCSI_T_TMF_ABORT_TASK_SET:
     case VIRTIO_SCSI_T_TMF_CLEAR_TASK_SET:
-    case VIRTIO_SCSI_T_TMF_QUERY_TASK:
-    case VIRTIO_SCSI_T_TMF_QUERY_TASK_SET:
         drain_all(hba);
         return VIRTIO_SCSI_S_OK;
     default:
@@ -301,7 +300,7 @@ static void reset(struct virtio_device *device)
 
 static int queue_open(struct hba *hba, unsigned index)
 {
-    static const struct io_queue_ops queue_ops = {sizeof(struct request), take, submit};
+    static const struct io_queue_ops queue_ops = {sizeof(struct request), take, submit, give_up};
     struct hba_queue *queue = &hba->queue[index];
     char name[16];
     int err;
@@ -374,7 +373,7 @@ static int hba_plug(struct hba *hba, struct machine *machine)
     hba->config = (struct virtio_scsi_config){
         .num_queues = hba->queue_count,
         .seg_max = IO_SEGMENTS - 2,
-        .max_sectors = 0xffff,
+        .max_sectors = SCSI_TRANSFER_MAX / 512,
         .cmd_per_lun = 128,
         .event_info_size = sizeof(struct virtio_scsi_event),
         .sense_size = SENSE_ROOM,

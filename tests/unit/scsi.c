@@ -398,6 +398,41 @@ static void out_of_range(void **state)
     stop();
 }
 
+static uint64_t cost(const uint8_t *cdb, size_t in, size_t out)
+{
+    struct scsi_command command = {.nexus = &nexus, .cdb_length = SCSI_CDB, .in_length = in, .out_length = out};
+
+    memcpy(command.cdb, cdb, SCSI_CDB);
+    return scsi_cost(&command);
+}
+
+/* What one command may move, and what it costs whom a limit is set for: not what its buffers have, but what it moves. */
+static void limits(void **state)
+{
+    const uint32_t most = SCSI_TRANSFER_MAX / 512;
+
+    (void)state;
+    start(512, false);
+    good(CDB(0x12, 1, 0xb0, 0, 64), 64, 0);
+    test_equal(scsi_be32(&data[8]), most);
+    test_equal(scsi_be64(&data[36]), SIZE / 512); /* of WRITE SAME */
+    bad_field(long_cdb(0x88, 0, 0, most + 1), 512, 0, 10);
+    bad_field(long_cdb(0x8a, 0, 0, most + 1), 0, 512, 10);
+    bad_field(long_cdb(0x8f, 0, 0, most + 1), 0, 0, 10);
+    bad_field(CDB(0x28, 0, 0, 0, 0, 0, 0, 0x80, 1), 512, 0, 7);
+    bad_field(CDB(0xa8, 0, 0, 0, 0, 0, 0, 0, 0x80, 1), 512, 0, 6);
+    good(long_cdb(0x8f, 0, 0, most), 0, 0);
+    test_equal(cost(long_cdb(0x88, 0, 0, 8), MIB, 0), 4096);
+    test_equal(cost(long_cdb(0x8f, 0, 0, most), 0, 0), SCSI_TRANSFER_MAX);
+    test_equal(cost(long_cdb(0x8f, 0, 0, most + 1), 0, 0), 0);
+    test_equal(cost(long_cdb(0x93, 0, 0, SIZE / 512), 0, 512), SIZE);
+    test_equal(cost(long_cdb(0x88, 0, SIZE / 512, 1), BUFFER, 0), 0);
+    test_equal(cost(CDB(0x08, 0, 0, 0, 0), 0, 0), 256 * 512);
+    test_equal(cost(CDB(0x42, 0, 0, 0, 0, 0, 0, 0, 24), 0, 24), 0);
+    test_equal(cost(CDB(0x12, 0, 0, 0, 255), 255, 0), 0);
+    stop();
+}
+
 /* Buffers that do not fit: what there is is moved, and no byte behind it. */
 static void residuals(void **state)
 {
@@ -664,7 +699,7 @@ int main(void)
         cmocka_unit_test(protected_and_stopped),
         cmocka_unit_test(operation_codes),
         cmocka_unit_test(reads_and_writes),
-        cmocka_unit_test(out_of_range),
+        cmocka_unit_test(out_of_range), cmocka_unit_test(limits),
         cmocka_unit_test(residuals),
         cmocka_unit_test(verify),
         cmocka_unit_test(compare_and_write),

@@ -24,6 +24,7 @@
 static char dir[TEST_PATH];
 static struct driver driver;
 static struct machine_disk disks[DISKS];
+static uint64_t iops; /* of the disks of the next start */
 static struct messages messages = MESSAGES_INIT;
 
 static void start(unsigned queues)
@@ -39,7 +40,7 @@ static void start(unsigned queues)
 
         test_ok(vdisk_create(path, &create, &made));
         test_ok(vdisk_commit(made));
-        disks[i] = (struct machine_disk){.bus = MACHINE_SCSI};
+        disks[i] = (struct machine_disk){.bus = MACHINE_SCSI, .iops = iops};
         test_ok(vdisk_port_open(path, &open, &disks[i].port));
         list[i] = &disks[i];
     }
@@ -216,6 +217,39 @@ static void task_management(void **state)
     stop();
 }
 
+/* What a limit has delayed is aborted, and not begun at once: a limit is not got round so. */
+static void delayed_are_aborted(void **state)
+{
+    enum { COUNT = 60 };
+    const uint64_t answers = DATA + 0x10000;
+    unsigned aborted = 0, refused = 0;
+
+    (void)state;
+    iops = 1;
+    start(1);
+    iops = 0;
+    request_make(REQUEST, 0, CDB(SCSI_TEST_UNIT_READY));
+    for (unsigned i = 0; i < COUNT; i++) {
+        const struct part parts[] = {{REQUEST, sizeof(struct virtio_scsi_cmd_req), false},
+                                     {answers + i * 256, sizeof(struct virtio_scsi_cmd_resp), true}};
+
+        driver_give(&driver, 2, (uint16_t)(2 * i), parts, 2);
+    }
+    test_equal(manage(VIRTIO_SCSI_T_TMF_QUERY_TASK_SET, 0), VIRTIO_SCSI_S_FUNCTION_REJECTED);
+    test_equal(manage(VIRTIO_SCSI_T_TMF_ABORT_TASK_SET, 0), VIRTIO_SCSI_S_OK);
+    for (unsigned i = 0; i < COUNT; i++) {
+        const struct virtio_scsi_cmd_resp *answer = driver_at(&driver, answers + i * 256);
+
+        test_equal(driver_wait_for(&driver, 2, 1, NULL) < 0, false);
+        aborted += answer->response == VIRTIO_SCSI_S_ABORTED;
+        refused += answer->response == VIRTIO_SCSI_S_OK;
+    }
+    test_equal(aborted + refused, COUNT);
+    if (aborted < COUNT / 3)
+        test_fail("only %u of %u were aborted", aborted, COUNT);
+    stop();
+}
+
 static void expect_broken(unsigned queue, const struct part *parts, unsigned count)
 {
     request_make(REQUEST, 0, CDB(0));
@@ -286,7 +320,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commands),        cmocka_unit_test(resized),
-        cmocka_unit_test(refusals),     cmocka_unit_test(task_management),
+        cmocka_unit_test(refusals),     cmocka_unit_test(task_management), cmocka_unit_test(delayed_are_aborted),
         cmocka_unit_test(reset_in_flight), cmocka_unit_test(bad_requests), cmocka_unit_test(sizes),
     };
 
