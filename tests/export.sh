@@ -56,11 +56,13 @@ unserve() {
     rm -f "$1.pid"
 }
 
-# ended PID: within half a minute.
+# ended PID: within half a minute, all its threads: the first may have gone while another has the files open.
 ended() {
     local i
     for ((i = 0; i < 600; i++)); do
-        case $(ps -o stat= -p "$1" || true) in "" | Z*) return 0 ;; esac
+        case $(ps -o stat= -p "$1" || true) in
+        "" | Z*) [ "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 2>/dev/null | wc -l)" -gt 1 ] || return 0 ;;
+        esac
         sleep 0.05
     done
     return 1

@@ -197,7 +197,7 @@ static bool vhd_mark(struct vdisk *disk, uint8_t mark[16])
     return false;
 }
 
-static const char *const suffixes[] = {".vhd", ".avhd", NULL};
+static const char *const suffixes[] = {".vhd", ".avhd", ".vpc", NULL};
 
 const struct disk_format vhd_format = {
     .name = "vhd",
