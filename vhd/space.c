@@ -162,9 +162,13 @@ int vhd_space_cut(struct vhd *v, uint64_t last)
         err = file_resize(v->disk.file, end);
     if (!err && !MUTANT("vhd-cut-unsynced"))
         err = file_sync(v->disk.file);
-    return err ? disk_error(&v->disk, err, "end of the file at 0x%llx: cannot be tidied: %s", (unsigned long long)end,
-                            strerror(-err))
-               : 0;
+    if (err) { /* where the file ends now, and with which footer, nobody knows */
+        disk_error(&v->disk, err, "end of the file at 0x%llx: cannot be tidied: %s", (unsigned long long)end,
+                   strerror(-err));
+        if (!MUTANT("vhd-cut-fails-softly"))
+            disk_fail(&v->disk, err);
+    }
+    return err;
 }
 
 /* At close, when everything is durable: the footer goes right behind the last block, as it was before. Where there is no

@@ -7,8 +7,11 @@
  * flushed; the file opens and checks clean; a disk whose sync failed takes no write any more and said why; one that
  * only ran out of space works again when there is some.
  *
+ * The same of what is done to a disk that stays open (it is settled, compacted): the guest goes
+ * on afterwards, and what it is told then must hold.
+ *
  * FAULT_POINTS: how many at least are tried (default: all of some seeds); FAULT_SEED; FAULT_ONLY: part of a fault's name;
- * FAULT_STEP: every how manieth operation fails (1); RIG_ONLY: a format.
+ * FAULT_ACT: what it comes in between; FAULT_STEP: every how manieth operation fails (1); RIG_ONLY: a format.
  */
 #include "tests/rig.h"
 
@@ -60,9 +63,39 @@ static const struct fault {
 struct trial {
     struct rig rig;
     const struct fault *fault;
+    const struct act *act;
+    struct vdisk_port *port; /* the disk's, or NULL */
     uint64_t number;  /* of the failing operation, or of the pages that there are */
     bool reached;     /* it came to that */
 };
+
+/* What fails: the guest's requests, or something between them. */
+struct act {
+    const char *name;
+    int (*run)(struct trial *t, struct vdisk *disk);
+};
+
+static int settle(struct trial *t, struct vdisk *disk)
+{
+    return t->rig.format->settle(disk);
+}
+
+static int compact(struct trial *t, struct vdisk *disk)
+{
+    test_ok(vdisk_port_of(disk, &t->port));
+    return vdisk_compact(t->port, NULL, NULL, NULL);
+}
+
+static const struct act acts[] = {{"requests", NULL}, {"settle", settle}, {"compact", compact}};
+#define ACTS (sizeof(acts) / sizeof(acts[0]))
+
+static bool applies(const struct act *act, const struct fault *fault, const struct rig_config *config)
+{
+    if (act->run && config->type == DISK_FIXED)
+        return false;
+    return !act->run || (!fault->sticky && fault->kinds &&
+                         (fault->effect == ERRORS || (fault->effect == PASSING && fault->kinds == KINDS(ALLOCATE))));
+}
 
 static void arm(struct trial *t)
 {
@@ -145,14 +178,15 @@ static void expect_cuts(struct trial *t)
     storage_cut_free(&cut);
 }
 
-/* The disk after the fault: opened, used, closed. */
-static void expect_usable(struct trial *t)
+/* The disk after the fault: opened, used, closed. gave_up: between two of its requests, as a cut comes between. */
+static void expect_usable(struct trial *t, bool gave_up)
 {
     struct rig *rig = &t->rig;
     struct vdisk *disk;
     char why[256];
 
-    rig_check(rig, rig->storage);
+    if (!gave_up)
+        rig_check(rig, rig->storage);
     disk = rig_disk(rig, rig->storage, true);
     rig_read(rig, disk, rig->values[0]);
     if (!guest_possible(rig->guest, rig->values[0], storage_clock(), why))
@@ -167,7 +201,7 @@ static void expect_usable(struct trial *t)
     rig_shut(rig, disk);
 }
 
-/* While the fault is there. The disk, or NULL where it did not even open. */
+/* While the fault is there, or after it came in between. The disk, or NULL where it did not even open. */
 static struct vdisk *suffer(struct trial *t)
 {
     struct rig *rig = &t->rig;
@@ -175,10 +209,19 @@ static struct vdisk *suffer(struct trial *t)
     int err;
 
     rig->quiet = true;
+    if (!t->act->run)
+        arm(t);
     err = rig_try(rig, rig->storage, true, &disk);
+    if (!err && t->act->run) {
+        work(t, disk, false);
+        arm(t);
+        t->act->run(t, disk);
+        disarm(t);
+    }
     if (!err)
         work(t, disk, true);
-    disarm(t);
+    if (!t->act->run)
+        disarm(t);
     rig->quiet = false;
     if (err && t->fault->effect == HARMLESS)
         test_fail("%s: does not open: %s", rig->where, strerror(-err));
@@ -206,10 +249,9 @@ static void try(struct trial *t)
         guest_note_flush(rig->guest, storage_clock(), storage_clock());
     }
     storage_record(rig->storage);
-    arm(t);
     disk = suffer(t);
     if (!disk) {
-        expect_usable(t);
+        expect_usable(t, false);
         return;
     }
     expect_held(t, disk, "while it is open");
@@ -226,7 +268,7 @@ static void try(struct trial *t)
         storage_fail(rig->storage, 1 + rng_below(&rig->rng, 6), t->fault->kinds, t->fault->error, t->fault->sticky);
     rig->quiet = failed || close_too;
     closing = storage_clock();
-    err = vdisk_close(disk);
+    err = t->port ? vdisk_port_close(t->port) : vdisk_close(disk);
     storage_fail(rig->storage, 0, 0, 0, false);
     rig->quiet = false;
     if (failed && !err)
@@ -236,23 +278,25 @@ static void try(struct trial *t)
     if (!err)
         guest_note_flush(rig->guest, closing, storage_clock());
     expect_cuts(t);
-    expect_usable(t);
+    expect_usable(t, failed && t->act->run);
 }
 
 /* All numbers of one fault on one configuration; how many there are. */
-static uint64_t try_all(const struct fault *fault, const struct rig_config *config, uint64_t seed)
+static uint64_t try_all(const struct act *act, const struct fault *fault, const struct rig_config *config, uint64_t seed)
 {
     uint64_t tried = 0, step = test_number("FAULT_STEP", 1);
 
-    if (!rig_wanted(config) || (getenv("FAULT_ONLY") && !strstr(fault->name, getenv("FAULT_ONLY"))))
+    if (!rig_wanted(config) || (getenv("FAULT_ONLY") && !strstr(fault->name, getenv("FAULT_ONLY"))) ||
+        (getenv("FAULT_ACT") && strcmp(act->name, getenv("FAULT_ACT")) != 0) || !applies(act, fault, config))
         return 0;
     for (uint64_t number = 1;; number += fault->kinds ? step : step + number / 8) {
-        struct trial t = {.fault = fault, .number = number};
+        struct trial t = {.fault = fault, .number = number, .act = act};
         bool reached;
 
         rig_open(&t.rig, config, seed);
-        snprintf(t.rig.where, sizeof(t.rig.where), "seed %llu %s %s %u: %s, number %llu", (unsigned long long)seed,
-                 config->format, (const char *[]){"fixed", "dynamic", "differencing"}[config->type], config->block_size,
+        snprintf(t.rig.where, sizeof(t.rig.where), "seed %llu %s %s %u: %s: %s, number %llu",
+                 (unsigned long long)seed, config->format,
+                 (const char *[]){"fixed", "dynamic", "differencing"}[config->type], config->block_size, act->name,
                  fault->name, (unsigned long long)number);
         try(&t);
         reached = t.reached;
@@ -268,10 +312,10 @@ static void worker(unsigned number, unsigned of, uint64_t *tried)
     uint64_t seed = test_number("FAULT_SEED", 1), wanted = test_number("FAULT_POINTS", 0);
 
     for (uint64_t round = 0; round == 0 || *tried < wanted / of; round++)
-        for (size_t i = 0; i < FAULTS * rig_config_count; i++)
+        for (size_t i = 0; i < ACTS * FAULTS * rig_config_count; i++)
             if (i % of == number)
-                *tried += try_all(&faults[i / rig_config_count], &rig_configs[i % rig_config_count],
-                                  seed + round * FAULTS * rig_config_count + i);
+                *tried += try_all(&acts[i / rig_config_count / FAULTS], &faults[i / rig_config_count % FAULTS],
+                                  &rig_configs[i % rig_config_count], seed + round * ACTS * FAULTS * rig_config_count + i);
 }
 
 int main(void)
