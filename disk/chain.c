@@ -332,6 +332,18 @@ free_names:
     return err;
 }
 
+int chain_refuse_child(const struct vdisk *parent, const char *path, const struct vdisk_log *log)
+{
+    int links = 1;
+
+    for (const struct vdisk *link = parent; link; link = link->parent)
+        links++;
+    if (links <= DISK_CHAIN_MAX || MUTANT("chain-child-too-deep"))
+        return 0;
+    return chain_error(log, -ELOOP, "disk: %s: its chain would have more than %d links: merge some first", path,
+                       DISK_CHAIN_MAX);
+}
+
 int chain_open_parents(struct vdisk *disk, const struct vdisk_open_options *options)
 {
     struct vdisk *link = disk;

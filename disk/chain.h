@@ -30,6 +30,9 @@ struct vdisk *chain_find(struct vdisk *top, uint64_t device, uint64_t inode);
 struct vdisk *chain_named(struct vdisk *top, const char *path);
 struct vdisk *chain_above(struct vdisk *top, const struct vdisk *link); /* whose parent it is; NULL: the top */
 
+/* -ELOOP, said: with a child, at path, on this disk the chain would have more links than are opened again. */
+int chain_refuse_child(const struct vdisk *parent, const char *path, const struct vdisk_log *log);
+
 /* A child of an open disk, under a temporary name, open for writing; its parent is that disk, which stays the caller's
  * where this fails. create_appear gives it its name, durably; until then closing it removes it. */
 int create_child(const char *path, const struct vdisk_create_options *options, struct vdisk *parent,

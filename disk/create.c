@@ -236,8 +236,10 @@ static int write_child(const char *path, const char *parent, const struct vdisk_
                        const struct disk_format *format, struct disk_geometry *g, unsigned flags, struct vdisk **disk)
 {
     struct create_paths paths;
-    int err = create_paths_make(path, parent, &o->log, &paths);
+    int err = chain_refuse_child(g->parent, path, &o->log);
 
+    if (!err)
+        err = create_paths_make(path, parent, &o->log, &paths);
     if (err)
         return err;
     g->parent_relative = paths.relative;

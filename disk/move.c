@@ -11,6 +11,7 @@
  *
  * A differencing disk keeps its parent; or its parents are copied before it; or it is flattened.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,7 @@ static int parents_copy(struct move *m, const char *directory, struct vdisk **pa
     if (err)
         return err;
     for (struct vdisk *each = m->source->parent; each; each = each->parent) {
+        assert(count < DISK_CHAIN_MAX); /* whoever makes a chain longer is refused */
         link[count++] = each;
         m->total += each->file->size;
     }

@@ -34,8 +34,8 @@ static int open_parent(const struct vdisk *child, const char *path, const struct
     return err;
 }
 
-/* Before the child is opened for writing: a chain that it is in could not be opened then. */
-static int refuse_circle(const char *path, const char *parent_path, const struct vdisk_open_options *options)
+/* Before the child is opened for writing: a chain that it is in could not be opened then, nor one that is too long at all. */
+static int refuse_chain(const char *path, const char *parent_path, const struct vdisk_open_options *options)
 {
     struct vdisk_open_options how = *options;
     struct vdisk *child, *parent;
@@ -52,6 +52,8 @@ static int refuse_circle(const char *path, const char *parent_path, const struct
         goto close_child;
     if (chain_find(parent, child->file->device, child->file->inode) && !MUTANT("relink-circle"))
         err = disk_error(child, -ELOOP, "would be its own ancestor: %s", parent->file->path);
+    if (!err)
+        err = chain_refuse_child(parent, path, &options->log);
     vdisk_close(parent);
 
 close_child:
@@ -142,7 +144,7 @@ int vdisk_relink(const char *path, const char *parent_path, unsigned flags, cons
 
     if (options)
         how = *options;
-    err = refuse_circle(path, parent_path, &how);
+    err = refuse_chain(path, parent_path, &how);
     if (err)
         return err;
     how.flags = VDISK_OPEN_WRITE | VDISK_OPEN_ALONE;
