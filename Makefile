@@ -199,7 +199,7 @@ $(BUILD)/tests/crash/move $(BUILD)/tests/crash/move_faults: LDFLAGS += $(NAMES_W
 SNAPSHOT_WRAP := file_open file_reopen file_remove file_sync_directory renameat2 unlink port_pause
 $(BUILD)/tests/crash/snapshot: LDFLAGS += $(SNAPSHOT_WRAP:%=-Wl,--wrap=%)
 # Directories, of which no sync or only that succeeds which the test lets.
-$(BUILD)/tests/unit/unsynced: LDFLAGS += -Wl,--wrap=fsync,--wrap=unlink,--wrap=open64
+$(BUILD)/tests/unit/unsynced: LDFLAGS += -Wl,--wrap=fsync,--wrap=unlink,--wrap=open64,--wrap=port_pause
 # What a relink makes durable is seen, and fails, in that of relinks.
 $(BUILD)/tests/unit/relink: LDFLAGS += -Wl,--wrap=file_sync,--wrap=file_sync_directory
 

@@ -77,18 +77,54 @@ static int check_image(struct vdisk *disk)
     return 0;
 }
 
-/* The first point of a disk: its file comes to its name when the point is in it. Paused. */
+/* The last one is forgotten before its file goes: what a cut brings back has no point that would be believed. Without a
+ * point the disk is not tracked, unless the file stays. Paused. */
+static int delete_point(struct vdisk *disk, const char *name)
+{
+    bool last = track_points(disk->track) == 1;
+    int err = last && MUTANT("point-last-not-forgotten") ? 0 : track_forget(disk->track, name);
+    char *path;
+
+    if (!last)
+        return err;
+    path = track_path(disk);
+    if (path && unlink(path) == 0) {
+        if (err) /* a file that takes no writes any more: it must not come back */
+            err = file_sync_directory(path);
+        if (!err) {
+            track_close(disk->track);
+            disk->track = NULL;
+        }
+    } else if (!err) {
+        disk_say(disk, VDISK_WARNING, "its points file has no points any more, but cannot be removed: %s",
+                 strerror(errno));
+    }
+    free(path);
+    return err;
+}
+
+/* The first point of a disk: its file comes to its name when the point is in it. Whoever finds it there believes it, and so
+ * the disk is tracked from then on. Takes the track. Paused. */
 static int start_tracking(struct vdisk *disk, struct track *track, const char *name, const char *temporary,
                           const char *path)
 {
-    int err = track_point(track, name);
+    int err;
 
+    track_describe(track); /* a first write may have come since the file was made */
+    err = track_point(track, name);
     if (!err && rename(temporary, path) < 0)
         err = disk_error(disk, -errno, "its points cannot be kept at %s: %s", path, strerror(errno));
-    if (!err)
-        err = file_sync_directory(path);
-    if (!err)
-        disk->track = track;
+    if (err) {
+        unlink(temporary);
+        track_close(track);
+        return err;
+    }
+    disk->track = track;
+    err = file_sync_directory(path);
+    if (err) {
+        disk_error(disk, err, "its points at %s cannot be made durable: %s", path, strerror(-err));
+        delete_point(disk, name);
+    }
     return err;
 }
 
@@ -122,13 +158,13 @@ static int first_point(struct vdisk_port *port, const char *name, const char *pa
     if (err)
         return err;
     err = still(port);
-    if (!err)
+    if (!err) {
         err = start_tracking(disk, track, name, temporary, path);
-    go_on(port, pause);
-    if (err) {
+    } else {
         unlink(temporary);
         track_close(track);
     }
+    go_on(port, pause);
     free(temporary);
     return err;
 }
@@ -176,20 +212,6 @@ int vdisk_point_create(struct vdisk_port *port, const char *name, struct vdisk_p
     return err;
 }
 
-/* Without its last point a disk is not tracked. */
-static int stop_tracking(struct vdisk *disk)
-{
-    char *path = track_path(disk);
-    int err = path && unlink(path) == 0 ? 0 : -errno;
-
-    free(path);
-    if (err)
-        return disk_error(disk, err, "its points cannot be removed: %s", strerror(-err));
-    track_close(disk->track);
-    disk->track = NULL;
-    return 0;
-}
-
 int vdisk_point_delete(struct vdisk_port *port, const char *name, struct vdisk_pause *pause)
 {
     struct vdisk *disk = vdisk_port_disk(port);
@@ -201,7 +223,7 @@ int vdisk_point_delete(struct vdisk_port *port, const char *name, struct vdisk_p
         err = disk_error(disk, -ENOENT, "there is no point '%s'", name);
     if (!err) {
         port_pause(port);
-        err = track_points(disk->track) == 1 ? stop_tracking(disk) : track_forget(disk->track, name);
+        err = delete_point(disk, name);
         go_on(port, pause);
     }
     port_end(port);

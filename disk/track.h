@@ -42,6 +42,9 @@ void track_attach(struct vdisk *disk);
 /* The same image, of another size maybe, is open as another disk now: what it has grown by counts as changed. */
 void track_move(struct vdisk *from, struct vdisk *to);
 
+/* The next header that is written speaks of the image as it is now. Nothing is in flight. */
+void track_describe(struct track *track);
+
 /* A link that is frozen, or open for reading, is open for writing too now. */
 void track_take_over(struct vdisk *link, struct vdisk *fresh);
 

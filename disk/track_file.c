@@ -53,6 +53,14 @@ static bool describe(struct points_header *h, struct vdisk *disk)
     return memcmp(&old, h, sizeof(old)) != 0;
 }
 
+void track_describe(struct track *t)
+{
+    pthread_mutex_lock(&t->lock);
+    if (!MUTANT("point-first-undescribed"))
+        describe(&t->points.header, t->disk);
+    pthread_mutex_unlock(&t->lock);
+}
+
 static bool is_as_we_left_it(struct track *t)
 {
     const struct points_header *h = &t->points.header;

@@ -16,7 +16,8 @@
 #include "disk/disk.h"
 #include "tests/support.h"
 
-#define SIZE (64u << 20)
+#define MIB (UINT64_C(1) << 20)
+#define SIZE (512 * MIB)
 #define PIECE 4096u
 
 static char dir[TEST_PATH];
@@ -31,6 +32,8 @@ static const char *format;
 static bool sync_fails, open_fails;
 static const char *unlink_fails;
 static unsigned failed;
+static bool keep_points; /* what is unlinked next, if it is a points file, keeps a name: points_kept */
+static bool late;        /* the guest writes once more before the next pause */
 
 int __wrap_fsync(int fd);
 int __real_fsync(int fd);
@@ -38,6 +41,8 @@ int __wrap_open64(const char *path, int flags, ...);
 int __real_open64(const char *path, int flags, ...);
 int __wrap_unlink(const char *path);
 int __real_unlink(const char *path);
+void __wrap_port_pause(struct vdisk_port *port);
+void __real_port_pause(struct vdisk_port *port);
 
 static int broken(int error)
 {
@@ -67,12 +72,25 @@ int __wrap_open64(const char *path, int flags, ...)
     return open_fails && flags & O_DIRECTORY ? broken(EMFILE) : __real_open64(path, flags, mode);
 }
 
+static bool ends(const char *path, const char *suffix)
+{
+    size_t length = strlen(path), tail = strlen(suffix);
+
+    return length > tail && strcmp(path + length - tail, suffix) == 0;
+}
+
+static const char *points_kept(void)
+{
+    return scratch_path(dir, "kept");
+}
+
 int __wrap_unlink(const char *path)
 {
-    size_t length = strlen(path), tail = unlink_fails ? strlen(unlink_fails) : 0;
-
-    return unlink_fails && length > tail && strcmp(path + length - tail, unlink_fails) == 0 ? broken(EIO)
-                                                                                            : __real_unlink(path);
+    if (keep_points && ends(path, ".points")) {
+        test_ok(link(path, points_kept()));
+        keep_points = false;
+    }
+    return unlink_fails && ends(path, unlink_fails) ? broken(EIO) : __real_unlink(path);
 }
 
 /* ---- Disks ---- */
@@ -127,6 +145,14 @@ static void make(const char *name)
     open_port(at(name));
     messages_clear(&messages);
     failed = 0;
+}
+
+void __wrap_port_pause(struct vdisk_port *paused)
+{
+    if (late)
+        test_ok(put(0, 0x55));
+    late = false;
+    __real_port_pause(paused);
 }
 
 static const char *path_in_use(void)
@@ -223,10 +249,153 @@ static void test_merge(void **state)
     }
 }
 
+/* ---- Points ---- */
+
+static const char *points_of(const char *image)
+{
+    static char path[TEST_PATH + 8];
+
+    snprintf(path, sizeof(path), "%s.points", image);
+    return path;
+}
+
+struct told {
+    uint64_t offset;
+    uint64_t bytes;
+    bool there;
+};
+
+static int on_change(void *arg, uint64_t offset, uint64_t length)
+{
+    struct told *told = arg;
+
+    told->bytes += length;
+    told->there |= offset <= told->offset && told->offset < offset + length;
+    return 0;
+}
+
+/* How much has changed since the point p, the piece at offset included; 0: there is no such point. */
+static uint64_t changed(const char *image, uint64_t offset)
+{
+    struct vdisk_open_options how = {.flags = VDISK_OPEN_WRITE, .log = messages_log(&messages)};
+    struct told told = {.offset = offset};
+    struct vdisk *disk;
+    int err;
+
+    test_ok(vdisk_open(image, &how, &disk));
+    err = vdisk_changes(disk, "p", NULL, on_change, &told);
+    test_ok(vdisk_close(disk));
+    if (err == -ENOENT)
+        return 0;
+    test_ok(err);
+    if (!told.there)
+        test_fail("%s: the change at %llu is missed", image, (unsigned long long)offset);
+    return told.bytes;
+}
+
+/* What a cut leaves now, with that as its points file. */
+static uint64_t changed_after_cut(const char *points, uint64_t offset)
+{
+    char cut[TEST_PATH], from[TEST_PATH + 8];
+    uint64_t bytes;
+
+    snprintf(cut, sizeof(cut), "%s", at("cut"));
+    snprintf(from, sizeof(from), "%s", points);
+    file_copy(path_in_use(), cut);
+    file_copy(from, points_of(cut));
+    bytes = changed(cut, offset);
+    __real_unlink(points_of(cut));
+    __real_unlink(cut);
+    return bytes;
+}
+
+static void end_disk(void)
+{
+    test_ok(vdisk_port_close(port));
+    test_equal(changed(at("disk"), 300 * MIB), 0);
+    __real_unlink(points_of(at("disk")));
+    __real_unlink(points_kept());
+    __real_unlink(at("disk"));
+}
+
+/* The file has its name when that cannot be made durable: it goes, and if it comes back, or stays, has no point. */
+static void first_point_unsynced(bool stays)
+{
+    make("disk");
+    test_ok(put(0, 0x11));
+    sync_fails = keep_points = true;
+    test_equal(vdisk_point_create(port, "p", NULL), -EIO);
+    test_true(failed == 1 && !stands(points_of(at("disk"))));
+    if (stays) {
+        test_ok(vdisk_point_create(port, "q", NULL));
+        test_ok(vdisk_point_delete(port, "q", NULL));
+    }
+    test_ok(put(300 * MIB, 0x22));
+    test_equal(changed_after_cut(points_kept(), 300 * MIB), 0);
+    end_disk();
+}
+
+static void last_point_deleted(void)
+{
+    make("disk");
+    test_ok(put(0, 0x11));
+    test_ok(vdisk_point_create(port, "p", NULL));
+    test_ok(put(100 * MIB, 0x22));
+    keep_points = true;
+    test_ok(vdisk_point_delete(port, "p", NULL));
+    test_true(!stands(points_of(at("disk"))));
+    test_ok(put(300 * MIB, 0x33));
+    test_equal(changed_after_cut(points_kept(), 300 * MIB), 0);
+    end_disk();
+}
+
+/* Its file stays, and the disk tracked by it: the next point is exact. */
+static void last_point_stays(void)
+{
+    make("disk");
+    test_ok(vdisk_point_create(port, "p", NULL));
+    unlink_fails = ".points";
+    test_ok(vdisk_point_delete(port, "p", NULL));
+    test_true(failed == 1 && stands(points_of(at("disk"))) && messages.count[VDISK_WARNING] == 1);
+    test_ok(put(100 * MIB, 0x22));
+    test_ok(vdisk_point_create(port, "p", NULL));
+    test_ok(put(300 * MIB, 0x33));
+    test_ok(vdisk_port_close(port));
+    test_equal(changed(at("disk"), 300 * MIB), 64 << 10);
+    open_port(at("disk"));
+    test_ok(vdisk_point_delete(port, "p", NULL));
+    end_disk();
+}
+
+/* A guest's first write, which gives a VHDX another mark, comes while the first point is made. */
+static void first_point_late(void)
+{
+    make("disk");
+    late = true;
+    test_ok(vdisk_point_create(port, "p", NULL));
+    test_true(!late);
+    test_ok(put(300 * MIB, 0x22));
+    test_equal(changed_after_cut(points_of(at("disk")), 300 * MIB), 64 * MIB);
+    test_ok(vdisk_point_delete(port, "p", NULL));
+    end_disk();
+}
+
+static void test_points(void **state)
+{
+    (void)state;
+    format = "vhdx"; /* whose mark stays the same from the first write to the close */
+    first_point_unsynced(false);
+    first_point_unsynced(true);
+    last_point_deleted();
+    last_point_stays();
+    first_point_late();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_points),
     };
     int result;
 
