@@ -2,8 +2,8 @@
 /*
  * An IDE channel: the task file and the commands of [ATA].
  *
- * A transfer goes in parts: for PIO what the buffer holds, which the guest moves by words when there is no io in
- * flight; for DMA all at once, straight to the memory that the bus master's table describes.
+ * A transfer goes in parts: for PIO by the buffer, which the guest moves by words when there is no io in flight, in
+ * blocks of one sector or a few; for DMA all at once, straight to the memory that the bus master's table describes.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -28,9 +28,6 @@
 #define SLAVE 0x10u
 #define SRST 0x04u /* control */
 #define HOB 0x80u
-#define NIEN 0x02u
-
-#define MASTER_START 0x01u
 
 static struct ide_drive *selected(struct ide_channel *channel)
 {
@@ -47,20 +44,22 @@ static void finish(struct ide_channel *channel, uint8_t error)
     registers->error = error;
     registers->status = (uint8_t)(READY | (error ? ERR : 0));
     if (channel->dma) {
-        registers->master_status &= (uint8_t)~MASTER_START;
+        registers->master_status &= (uint8_t)~IDE_MASTER_START;
         if (error)
-            registers->master_status |= 0x02;
+            registers->master_status |= IDE_MASTER_ERROR;
     }
     channel->dma = false;
     ide_interrupt(channel, true);
 }
 
-/* The guest moves the buffer. */
-static void offer(struct ide_channel *channel, enum ide_phase phase, size_t length, bool interrupt)
+/* The guest moves the next block of the buffer. */
+static void offer(struct ide_channel *channel, enum ide_phase phase, size_t from, bool interrupt)
 {
+    size_t end = from + (size_t)channel->per_offer * IDE_SECTOR, part = (size_t)channel->part * IDE_SECTOR;
+
     channel->phase = phase;
-    channel->at = 0;
-    channel->end = length;
+    channel->at = from;
+    channel->end = end < part ? end : part;
     channel->registers.status = READY | DRQ;
     channel->registers.error = 0;
     if (interrupt)
@@ -71,13 +70,13 @@ static void offer(struct ide_channel *channel, enum ide_phase phase, size_t leng
 
 static void part_begin(struct ide_channel *channel)
 {
-    channel->block = channel->left < channel->per_block ? channel->left : channel->per_block;
-    channel->left -= channel->block;
+    channel->part = channel->left < channel->per_part ? channel->left : channel->per_part;
+    channel->left -= channel->part;
 }
 
 static void part_submit(struct ide_channel *channel)
 {
-    channel->iov[0] = (struct iovec){channel->buffer, (size_t)channel->block * IDE_SECTOR};
+    channel->iov[0] = (struct iovec){channel->buffer, (size_t)channel->part * IDE_SECTOR};
     ide_submit(channel, channel->write ? VDISK_WRITE : VDISK_READ, channel->iov, 1);
 }
 
@@ -126,26 +125,27 @@ static void transfer(struct ide_channel *channel, unsigned kind)
     channel->verify = kind & VERIFY;
     channel->dma = kind & DMA;
     channel->durable = kind & DURABLE || drive->no_cache;
-    channel->per_block = kind & MULTIPLE ? drive->multiple : kind & VERIFY ? IDE_MULTIPLE : 1;
+    channel->per_offer = kind & MULTIPLE ? drive->multiple : 1;
+    channel->per_part = channel->write ? channel->per_offer : IDE_AHEAD;
     if (channel->dma) {
         channel->phase = IDE_WAIT_DMA;
         channel->registers.status = READY | DRQ;
-        if (channel->registers.master_command & MASTER_START)
+        if (channel->registers.master_command & IDE_MASTER_START)
             ide_dma_go(channel);
         return;
     }
     part_begin(channel);
     if (channel->write)
-        offer(channel, IDE_OUT, (size_t)channel->block * IDE_SECTOR, false);
+        offer(channel, IDE_OUT, 0, false);
     else
         part_submit(channel);
 }
 
 void ide_dma_go(struct ide_channel *channel)
 {
-    channel->block = channel->left;
+    channel->part = channel->left;
     channel->left = 0;
-    if (!ide_table_walk(channel, (uint64_t)channel->block * IDE_SECTOR)) {
+    if (!ide_table_walk(channel, (uint64_t)channel->part * IDE_SECTOR)) {
         finish(channel, ABRT);
         return;
     }
@@ -155,15 +155,13 @@ void ide_dma_go(struct ide_channel *channel)
 /* A part has been moved between the buffer and the disk. */
 static void part_done(struct ide_channel *channel)
 {
-    size_t length = (size_t)channel->block * IDE_SECTOR;
-
-    channel->sector += channel->block;
+    channel->sector += channel->part;
     if (channel->dma) {
         for (unsigned i = 0; i < channel->segments && !channel->write; i++)
             memory_mark(channel->ide->memory, channel->iov[i].iov_base, channel->iov[i].iov_len);
         finish(channel, 0);
     } else if (!channel->write && !channel->verify) {
-        offer(channel, IDE_IN, length, true);
+        offer(channel, IDE_IN, 0, true);
     } else if (channel->left == 0) {
         finish(channel, 0);
     } else {
@@ -171,7 +169,7 @@ static void part_done(struct ide_channel *channel)
         if (channel->verify)
             part_submit(channel);
         else
-            offer(channel, IDE_OUT, (size_t)channel->block * IDE_SECTOR, true);
+            offer(channel, IDE_OUT, 0, true);
     }
 }
 
@@ -187,11 +185,13 @@ void ide_channel_done(struct ide_channel *channel, int error)
         part_done(channel);
 }
 
-/* The guest has moved the whole buffer. */
+/* The guest has moved what it was offered. */
 static void buffer_moved(struct ide_channel *channel)
 {
     if (channel->phase == IDE_OUT) {
         part_submit(channel);
+    } else if (channel->end < (size_t)channel->part * IDE_SECTOR) {
+        offer(channel, IDE_IN, channel->end, true);
     } else if (channel->left > 0) {
         part_begin(channel);
         part_submit(channel);
@@ -239,9 +239,9 @@ static void signature(struct ide_channel *channel)
 static void identify(struct ide_channel *channel)
 {
     channel->left = 0;
-    channel->write = channel->verify = false;
+    channel->part = channel->per_offer = 1;
     ide_identify(channel->current, channel->buffer);
-    offer(channel, IDE_IN, IDE_SECTOR, true);
+    offer(channel, IDE_IN, 0, true);
 }
 
 static void set_features(struct ide_channel *channel)
@@ -487,15 +487,15 @@ static void control_write(void *owner, uint64_t offset, unsigned size, uint64_t 
 
     (void)offset;
     (void)size;
-    channel->registers.control = (uint8_t)value & (SRST | NIEN | HOB);
+    channel->registers.control = (uint8_t)value & (SRST | IDE_NIEN | HOB);
     if (value & SRST && !(before & SRST)) {
         ide_channel_reset(channel);
-        channel->registers.control = (uint8_t)value & (SRST | NIEN);
+        channel->registers.control = (uint8_t)value & (SRST | IDE_NIEN);
         channel->registers.status = BSY;
     } else if (!(value & SRST) && before & SRST) {
         channel->registers.status = READY;
     }
-    if (value & NIEN)
+    if (value & IDE_NIEN)
         ide_interrupt(channel, false);
 }
 

@@ -13,7 +13,8 @@
 
 #define IDE_SECTOR 512u
 #define IDE_MULTIPLE 16u /* sectors of a READ MULTIPLE's block */
-#define IDE_BUFFER (IDE_MULTIPLE * IDE_SECTOR)
+#define IDE_AHEAD 128u   /* sectors that PIO reads from the disk at once, whatever the guest takes at once */
+#define IDE_BUFFER (IDE_AHEAD * IDE_SECTOR)
 #define IDE_SEGMENTS 512u /* of a DMA transfer: 32 MiB in parts of 64 KiB */
 
 enum ide_phase {
@@ -57,10 +58,10 @@ struct ide_channel {
     bool write, verify, dma, durable, wanted; /* wanted: io is to be submitted on the loop's thread */
     bool flying;
     uint64_t sector;
-    uint32_t left;  /* sectors that were not begun */
-    uint32_t block; /* sectors of the part in work */
-    uint32_t per_block;
-    size_t at, end; /* of the buffer */
+    uint32_t left;                /* sectors that were not begun */
+    uint32_t part;                /* sectors of the part in work */
+    uint32_t per_part, per_offer; /* sectors, at most: between buffer and disk, and of what the guest moves at once */
+    size_t at, end;               /* of what it moves now, in the buffer */
     uint8_t *buffer;
     struct vdisk_io io;
     unsigned segments;
@@ -86,6 +87,10 @@ int ide_make(struct machine *machine, struct memory *memory, struct loop *loop,
 void ide_free(void *ide);
 
 /* ---- Between the two files ---- */
+
+#define IDE_NIEN 0x02u         /* control */
+#define IDE_MASTER_START 0x01u /* the bus master's command, and its status: active */
+#define IDE_MASTER_ERROR 0x02u /* its status */
 
 void ide_channel_init(struct ide_channel *channel);
 void ide_channel_reset(struct ide_channel *channel); /* and waits for what is in flight */

@@ -15,12 +15,9 @@
 #include "ide.h"
 
 #define MASTER_BAR 4u
-#define COMMAND_START 0x01u
 #define COMMAND_TO_MEMORY 0x08u
-#define STATUS_ERROR 0x02u
 #define STATUS_INTERRUPT 0x04u
 #define STATUS_DRIVES 0x60u /* whether a driver has set up DMA: kept for it */
-#define NIEN 0x02u
 #define TABLE_ENTRIES 8192u /* what 64 KiB hold */
 #define LAST 0x8000u
 #define TIMING 0x40u
@@ -39,7 +36,7 @@ void ide_interrupt(struct ide_channel *channel, bool level)
     if (level)
         channel->registers.master_status |= STATUS_INTERRUPT;
     if (channel->line.irq)
-        irq_line_set(&channel->line, level && !(channel->registers.control & NIEN));
+        irq_line_set(&channel->line, level && !(channel->registers.control & IDE_NIEN));
 }
 
 static void io_done(struct vdisk_io *io, int error)
@@ -59,7 +56,7 @@ void ide_submit(struct ide_channel *channel, enum vdisk_op op, const struct iove
         .op = op,
         .flags = op == VDISK_WRITE && channel->durable ? VDISK_FUA : 0,
         .offset = op == VDISK_FLUSH ? 0 : channel->sector * IDE_SECTOR,
-        .length = op == VDISK_FLUSH ? 0 : (uint64_t)channel->block * IDE_SECTOR,
+        .length = op == VDISK_FLUSH ? 0 : (uint64_t)channel->part * IDE_SECTOR,
         .iov = iov,
         .iovcnt = (int)count,
         .done = io_done,
@@ -145,19 +142,19 @@ static void command_write(struct ide_channel *channel, uint8_t value)
     struct ide_registers *registers = &channel->registers;
     uint8_t before = registers->master_command;
 
-    registers->master_command = value & (COMMAND_START | COMMAND_TO_MEMORY);
-    if (value & COMMAND_START && !(before & COMMAND_START)) {
-        registers->master_status |= COMMAND_START;
+    registers->master_command = value & (IDE_MASTER_START | COMMAND_TO_MEMORY);
+    if (value & IDE_MASTER_START && !(before & IDE_MASTER_START)) {
+        registers->master_status |= IDE_MASTER_START;
         if (channel->phase == IDE_WAIT_DMA)
             ide_dma_go(channel);
-    } else if (!(value & COMMAND_START) && before & COMMAND_START) {
+    } else if (!(value & IDE_MASTER_START) && before & IDE_MASTER_START) {
         if (channel->wanted && channel->dma) { /* not yet submitted: it never is */
             channel->wanted = false;
             ide_channel_done(channel, -ECANCELED);
         }
         while (channel->flying && channel->dma && !MUTANT("ide-stop-in-flight"))
             vdisk_ring_poll(channel->ide->ring, true);
-        registers->master_status &= (uint8_t)~COMMAND_START;
+        registers->master_status &= (uint8_t)~IDE_MASTER_START;
     }
 }
 
@@ -170,7 +167,7 @@ static void master_byte_write(struct ide_channel *channel, unsigned offset, uint
         command_write(channel, value);
     else if (offset == 2)
         registers->master_status =
-            (uint8_t)((registers->master_status & ~(STATUS_DRIVES | (value & (STATUS_ERROR | STATUS_INTERRUPT)))) |
+            (uint8_t)((registers->master_status & ~(STATUS_DRIVES | (value & (IDE_MASTER_ERROR | STATUS_INTERRUPT)))) |
                       (value & STATUS_DRIVES));
     else if (offset >= 4)
         registers->master_table =

@@ -168,12 +168,12 @@ static void fill(uint8_t *data, uint8_t seed, size_t length)
 
 /* ---- PIO ---- */
 
-static uint64_t flushes(struct vdisk_port *port)
+static uint64_t count_of(struct vdisk_port *port, enum vdisk_op op)
 {
     struct vdisk_stats stats;
 
     vdisk_port_stats(port, &stats);
-    return stats.op[VDISK_FLUSH].count;
+    return stats.op[op].count;
 }
 
 static void identify(void **state)
@@ -208,6 +208,11 @@ static void pio(void **state)
     command(0x20, 0, 6, 3);
     pio_in(back, 3, 1);
     assert_memory_equal(back, data + 512, 3 * 512);
+    test_equal(count_of(disks[0].port, VDISK_READ), 1);
+    command(0x20, 0, 5, 256 & 0xff);
+    pio_in(back, 256, 1);
+    assert_memory_equal(back, data, 256 * 512);
+    test_equal(count_of(disks[0].port, VDISK_READ), 3); /* 128 sectors at once */
     command(0x29, 0, 5, 32);
     test_equal(settle(), READY | ERR); /* not without SET MULTIPLE */
     command(0xc6, 0, 0, 16);
@@ -221,9 +226,10 @@ static void pio(void **state)
     assert_memory_equal(back, data, sizeof(data));
     command(0xe7, 0, 0, 0);
     test_equal(settle(), READY);
-    test_equal(flushes(disks[0].port), 1);
-    command(0x42, 0, 0, 40);
+    test_equal(count_of(disks[0].port, VDISK_FLUSH), 1);
+    command(0x42, 0, 0, 200);
     test_equal(settle(), READY);
+    test_equal(count_of(disks[0].port, VDISK_READ), 3 + 3 + 2);
     out(COMMAND, 6, 1, 0xa0 | 2); /* cylinder 1, head 2, sector 3 */
     out(COMMAND, 4, 1, 1);
     out(COMMAND, 5, 1, 0);
