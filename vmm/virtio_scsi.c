@@ -19,6 +19,8 @@
 #define CONTROL 0u
 #define EVENT 1u
 #define FIRST 2u /* request queue */
+#define CHANGE (UINT64_C(1) << VIRTIO_SCSI_F_CHANGE)
+#define HOTPLUG (UINT64_C(1) << VIRTIO_SCSI_F_HOTPLUG) /* not used, but Linux gives no buffer for events without it */
 #define CDB_ROOM VIRTIO_SCSI_CDB_DEFAULT_SIZE
 #define SENSE_ROOM VIRTIO_SCSI_SENSE_DEFAULT_SIZE
 #define HEAD offsetof(struct virtio_scsi_cmd_req, cdb)               /* of a command, before the CDB */
@@ -229,7 +231,7 @@ static void event_send(void *owner)
         .reason = 0x2a | 0x09 << 8,
     };
 
-    if (!virtio_has(&hba->device, UINT64_C(1) << VIRTIO_SCSI_F_CHANGE))
+    if (!virtio_has(&hba->device, CHANGE))
         return;
     hba->event_missed = virtio_queue_pop(queue, &chain) != 1;
     if (hba->event_missed)
@@ -362,7 +364,7 @@ static int hba_plug(struct hba *hba, struct machine *machine)
         .name = "virtio-scsi",
         .id = VIRTIO_ID_SCSI,
         .class = 0x010000, /* mass storage, SCSI */
-        .features = UINT64_C(1) << VIRTIO_SCSI_F_CHANGE,
+        .features = CHANGE | HOTPLUG,
         .queue_count = FIRST + hba->queue_count,
         .config = &hba->config,
         .config_size = sizeof(hba->config),
