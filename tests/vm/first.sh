@@ -14,6 +14,10 @@ guest 0 o && hellos 1
 guest 0 o --cpus 4 && hellos 1
 guest 0 d && hellos 1
 grep -q 'nobody is there' out || fail "what is read where nobody is: $(cat out err)"
+for others in 1 63; do
+    guest 0 m$others --cpus $((others + 1)) && hellos 2
+    same "$(grep -c 'all processors have started' out || true)" 2 "how often $others other processors started"
+done
 status 1 "$BUILD/hv" run --kernel "$SRC/README.md"
 grep -q 'not a Linux kernel' err || fail "a kernel that is none: $(cat err)"
 guest 0 o --nic user --nic user,mac=52:54:00:00:00:09

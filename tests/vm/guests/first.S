@@ -4,7 +4,8 @@
  * command line says. o: power off (ACPI S5). Started again, it is always that. A reset: c by port 0xcf9, k by the keyboard
  * controller, f by port 0x92, a by the register that the FADT names, t by a triple fault. p: pvpanic. d: a read of a port and
  * of an address where nobody is, then off. w: waits for the power button, then off. n: waits for an NMI, then off. z: hears
- * nothing any more. s: stands still, without a word.
+ * nothing any more. s: stands still, without a word. m and a number: starts so many other processors, resets, starts them
+ * again, and is off.
  */
 #include "header.S"
 entry:
@@ -25,6 +26,8 @@ entry:
     je stop
     cmpb $'d', %al
     je nobody
+    cmpb $'m', %al
+    je processors
     mov $0x2000000, %edi    /* memory keeps its content over a reset: the second time the mark is there */
     cmpl $0x600df00d, (%rdi)
     je off
@@ -71,6 +74,37 @@ off:
 stop:
     hlt
     jmp stop
+
+processors:
+    xor %ebp, %ebp          /* how many */
+1:  inc %edi
+    movzbl (%rdi), %eax
+    sub $'0', %eax
+    js 2f
+    imul $10, %ebp
+    add %eax, %ebp
+    jmp 1b
+2:  mov $0x60000, %edi
+    mov other(%rip), %rax
+    mov %rax, (%rdi)
+    mov other + 8(%rip), %rax
+    mov %rax, 8(%rdi)
+    movw $0, 0x100(%rdi)
+    mov $0xfee00300, %edx   /* the local APIC: INIT, and a start at 0x60000, to all others */
+    movl $0xc4500, (%rdx)
+    movl $0xc4660, (%rdx)
+1:  pause
+    cmpw %bp, 0x100(%rdi)
+    jne 1b
+    lea started(%rip), %rbx
+    call print
+    mov $0x2000000, %edi
+    cmpl $0x600df00d, (%rdi)
+    je off
+    movl $0x600df00d, (%rdi)
+    mov $6, %ah
+    mov $0xcf9, %dx
+    jmp reset
 
 acpi:                       /* RSDP, XSDT, FADT: [ACPI] 5.2.5 to 5.2.9 */
     mov 0x70(%rsi), %rdi    /* acpi_rsdp_addr */
@@ -149,6 +183,11 @@ print:
 
 hello:
     .asciz "hello from the guest\n"
+started:
+    .asciz "all processors have started\n"
+other:                      /* in real mode: lock incw %cs:0x100, and hlt for ever */
+    .byte 0xf0, 0x2e, 0xff, 0x06, 0x00, 0x01, 0xf4, 0xeb, 0xfd
+    .skip 7
 absent:
     .asciz "nobody is there\n"
 waits:
