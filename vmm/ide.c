@@ -339,8 +339,10 @@ static void execute(struct ide_channel *channel, uint8_t command)
     }
     switch (command) {
     case 0x08: /* DEVICE RESET */
+    case 0x90: /* EXECUTE DEVICE DIAGNOSTIC */
         signature(channel);
         channel->registers.status = READY;
+        ide_interrupt(channel, command == 0x90);
         return;
     case 0x10: /* RECALIBRATE */
     case 0x70: /* SEEK */
@@ -349,12 +351,6 @@ static void execute(struct ide_channel *channel, uint8_t command)
     case 0xe2:
     case 0xe3:
         finish(channel, 0);
-        return;
-    case 0x90: /* EXECUTE DEVICE DIAGNOSTIC */
-        signature(channel);
-        channel->phase = IDE_IDLE;
-        channel->registers.status = READY;
-        ide_interrupt(channel, true);
         return;
     case 0x91: /* INITIALIZE DEVICE PARAMETERS */
         set_geometry(channel);
