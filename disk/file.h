@@ -73,7 +73,7 @@ void file_yield(struct file *file);
 int file_reopen(struct file *file, struct file **fresh);
 
 /* Takes its name away, durably. A file that has lost it already is no error; another one that bears it stays: -ESTALE.
- * *gone: it has lost its name, and an error says only that it may have it again after a power cut. */
+ * A symbolic link to it stays, and leads nowhere. *gone: it has lost its name, and an error says only that it may have it again after a power cut. */
 int file_remove(const struct file *file, bool *gone);
 
 /* The names in the directory that path is in are durable. */

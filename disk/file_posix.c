@@ -354,26 +354,37 @@ int file_sync_directory(const char *path)
     return err;
 }
 
-int file_remove(const struct file *file, bool *gone)
+/* real: its path without symbolic links. */
+static int remove_real(const struct file *file, const char *real, bool *gone)
 {
     struct stat st;
     int fd, err = 0;
 
-    *gone = false;
-    if (lstat(file->path, &st) < 0) {
-        *gone = errno == ENOENT;
-        return *gone ? 0 : -errno;
-    }
-    if (st.st_dev != file->device || st.st_ino != file->inode)
+    if (lstat(real, &st) < 0)
+        return -errno;
+    if (st.st_dev != file->device || st.st_ino != file->inode || !S_ISREG(st.st_mode))
         return -ESTALE;
-    fd = directory_open(file->path); /* what can fail before fails before */
+    fd = directory_open(real); /* what can fail before fails before */
     if (fd < 0)
         return fd;
-    if (unlink(file->path) < 0)
+    if (unlink(real) < 0)
         err = -errno;
     *gone = !err;
     if (!err)
         err = directory_sync(fd);
     close(fd);
+    return err;
+}
+
+int file_remove(const struct file *file, bool *gone)
+{
+    char *real = realpath(file->path, NULL);
+    int err;
+
+    *gone = !real && errno == ENOENT;
+    if (!real)
+        return *gone ? 0 : -errno;
+    err = remove_real(file, real, gone);
+    free(real);
     return err;
 }

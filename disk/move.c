@@ -233,28 +233,33 @@ static int copy(struct move *m, uint64_t enough)
 
 /* ---- Changing over ---- */
 
-/* The file's name is taken away; the space goes with the last who has it open. */
+/* The file's name is taken away, and not that of a symbolic link to it; the space goes with the last who has it open. */
 static int source_remove(struct move *m)
 {
     struct file *file = m->source->file;
+    char *real = realpath(file->path, NULL), *points;
     struct stat st;
-    char *points;
+    int err = 0;
 
-    if (lstat(file->path, &st) < 0 || !S_ISREG(st.st_mode) || st.st_dev != file->device || st.st_ino != file->inode) {
+    if (!real || lstat(real, &st) < 0 || !S_ISREG(st.st_mode) || st.st_dev != file->device || st.st_ino != file->inode) {
         file_say(file, VDISK_WARNING, m->source->format->name, "is not removed: its name is not that of a plain file, or "
                                                                "of another one by now");
-        return 0;
+        goto free_real;
     }
     points = track_path(m->source);
-    if (unlink(file->path) < 0) {
+    if (unlink(real) < 0) {
+        err = disk_error(m->source, -errno, "cannot be removed, so the disk stays there: %s", strerror(errno));
         free(points); /* the source goes on with them */
-        return disk_error(m->source, -errno, "cannot be removed, so the disk stays there: %s", strerror(errno));
+        goto free_real;
     }
     track_remove(m->source, points);
-    if (file_sync_directory(file->path) < 0)
+    if (file_sync_directory(real) < 0)
         file_say(file, VDISK_WARNING, m->source->format->name, "after a power cut its name may stand there again, and the "
                                                                "file be an old one");
-    return 0;
+
+free_real:
+    free(real);
+    return err;
 }
 
 static int flush(struct move *m)

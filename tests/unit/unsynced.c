@@ -249,6 +249,40 @@ static void test_merge(void **state)
     }
 }
 
+/* ---- Symbolic links ---- */
+
+/* The disk behind the port is open by a link to it from now on. */
+static void open_by_link(void)
+{
+    char path[TEST_PATH], link[TEST_PATH];
+
+    snprintf(path, sizeof(path), "%s", path_in_use());
+    snprintf(link, sizeof(link), "%s", at("link"));
+    test_ok(vdisk_port_close(port));
+    test_ok(symlink(path, link));
+    open_port(link);
+}
+
+/* It is the disk that loses its name: whoever starts by the link finds no old one. */
+static void test_links(void **state)
+{
+    (void)state;
+    format = "vhdx";
+    make_child();
+    open_by_link();
+    test_ok(vdisk_merge(port, NULL, NULL, NULL));
+    test_true(!stands(at("child")) && !stands(at("link")) && strcmp(path_in_use(), at("base")) == 0);
+    test_equal(get(0), 0x22);
+    __real_unlink(at("link"));
+    open_by_link();
+    test_ok(vdisk_move(port, at("moved"), NULL, NULL, NULL));
+    test_true(!stands(at("base")) && !stands(at("link")) && messages.count[VDISK_WARNING] == 0);
+    test_equal(get(0), 0x22);
+    test_ok(vdisk_port_close(port));
+    __real_unlink(at("link"));
+    __real_unlink(at("moved"));
+}
+
 /* ---- Points ---- */
 
 static const char *points_of(const char *image)
@@ -395,6 +429,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_links),
         cmocka_unit_test(test_points),
     };
     int result;
