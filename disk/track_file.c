@@ -302,58 +302,76 @@ static int file_fill(struct file *from, struct file *to)
     return err;
 }
 
-/* The copy speaks of the other image before it has its name. */
-static int copy_for(struct track *t, struct vdisk *to, const char *path, const char *temporary, struct file **file)
+/* A copy under a temporary name that speaks of the other image, and is open as its track. */
+static int copy_for(struct track *t, struct vdisk *to, const char *temporary, struct track **copy)
 {
     struct points points;
+    struct file *file;
     int err;
 
     unlink(temporary);
-    err = file_open(AT_FDCWD, temporary, FILE_WRITE | FILE_CREATE, &to->log, file);
+    err = file_open(AT_FDCWD, temporary, FILE_WRITE | FILE_CREATE, &to->log, &file);
     if (err)
         return err;
     pthread_mutex_lock(&t->lock);
     err = track_checkpoint(t);
     if (!err)
-        err = file_fill(t->points.file, *file);
+        err = file_fill(t->points.file, file);
     pthread_mutex_unlock(&t->lock);
     if (!err)
-        err = points_read(&points, *file, VDISK_WARNING);
+        err = points_read(&points, file, VDISK_WARNING);
     if (!err) {
         describe(&points.header, to);
         err = points_write(&points);
     }
-    if (!err && rename(temporary, path) < 0)
-        err = -errno;
     if (!err)
-        err = track_open(to, *file, VDISK_WARNING, &to->track);
+        err = track_open(to, file, VDISK_WARNING, copy);
     if (err) {
         unlink(temporary);
-        file_close(*file);
+        file_close(file);
     }
     return err;
+}
+
+/* Whoever finds the file at path, which it takes, believes it: so the disk is tracked from the moment in which it is there. */
+static int copy_appear(struct track *copy, struct vdisk *to, const char *temporary, char *path)
+{
+    int err;
+
+    if (rename(temporary, path) < 0) {
+        err = -errno;
+        unlink(temporary);
+        track_close(copy);
+        return err;
+    }
+    free(copy->points.file->path);
+    copy->points.file->path = path;
+    to->track = copy;
+    err = MUTANT("points-copy-name-unsynced") ? 0 : file_sync_directory(path);
+    if (err)
+        disk_say(to, VDISK_WARNING, "a power cut may take its points away: their directory cannot be made durable: %s",
+                 strerror(-err));
+    return 0;
 }
 
 void track_hand_over(struct vdisk *from, struct vdisk *to)
 {
     char *path = from->track ? track_path(to) : NULL, *temporary = NULL;
-    struct file *file;
+    struct track *copy;
     int err;
 
     if (!from->track)
         return;
-    err = path && asprintf(&temporary, "%s.tmp", path) >= 0 ? copy_for(from->track, to, path, temporary, &file) : -ENOMEM;
+    err = path && asprintf(&temporary, "%s.tmp", path) >= 0 ? copy_for(from->track, to, temporary, &copy) : -ENOMEM;
+    if (!err)
+        err = copy_appear(copy, to, temporary, path);
     if (err) {
         if (path)
             unlink(path); /* another image's */
         disk_say(to, VDISK_WARNING, "its points stay behind: %s", strerror(-err));
-    } else {
-        free(file->path);
-        file->path = path;
-        path = NULL;
+        free(path);
     }
     free(temporary);
-    free(path);
 }
 
 /* ---- Close ---- */

@@ -26,12 +26,27 @@ static struct vdisk_ring *ring;
 static struct vdisk_port *port;
 static const char *format;
 
+static const char *at(const char *name)
+{
+    char file[80];
+
+    snprintf(file, sizeof(file), "%s.%s", name, format);
+    return scratch_path(dir, file);
+}
+
+static bool stands(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
 /* ---- The directory ---- */
 
-/* The next sync of a directory, opening of one, or removal of a file with this suffix fails. */
-static bool sync_fails, open_fails;
+/* The so manieth sync of a directory, the next opening of one, or removal of a file with this suffix fails. */
+static unsigned sync_fails;
+static bool open_fails;
 static const char *unlink_fails;
 static unsigned failed;
+static bool disk_stood;  /* when that failed */
 static bool keep_points; /* what is unlinked next, if it is a points file, keeps a name: points_kept */
 static bool late;        /* the guest writes once more before the next pause */
 
@@ -46,7 +61,8 @@ void __real_port_pause(struct vdisk_port *port);
 
 static int broken(int error)
 {
-    sync_fails = open_fails = false;
+    sync_fails = 0;
+    open_fails = false;
     unlink_fails = NULL;
     failed++;
     errno = error;
@@ -57,7 +73,10 @@ int __wrap_fsync(int fd)
 {
     struct stat st;
 
-    return sync_fails && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode) ? broken(EIO) : __real_fsync(fd);
+    if (sync_fails == 0 || fstat(fd, &st) < 0 || !S_ISDIR(st.st_mode) || --sync_fails > 0)
+        return __real_fsync(fd);
+    disk_stood = stands(at("disk"));
+    return broken(EIO);
 }
 
 int __wrap_open64(const char *path, int flags, ...)
@@ -94,19 +113,6 @@ int __wrap_unlink(const char *path)
 }
 
 /* ---- Disks ---- */
-
-static const char *at(const char *name)
-{
-    char file[80];
-
-    snprintf(file, sizeof(file), "%s.%s", name, format);
-    return scratch_path(dir, file);
-}
-
-static bool stands(const char *path)
-{
-    return access(path, F_OK) == 0;
-}
 
 static int put(uint64_t offset, uint8_t value)
 {
@@ -181,7 +187,7 @@ static void end_base(void)
 static void merge_unsynced(void)
 {
     make_child();
-    sync_fails = true;
+    sync_fails = 1;
     test_equal(vdisk_merge(port, NULL, NULL, NULL), -EIO);
     test_equal(failed, 1);
     test_true(stands(path_in_use()));
@@ -225,7 +231,7 @@ static void merge_middle_unsynced(void)
     make_child();
     snprintf(child, sizeof(child), "%s", at("child"));
     test_ok(vdisk_snapshot(port, at("top"), NULL, NULL));
-    sync_fails = true;
+    sync_fails = 1;
     test_ok(vdisk_merge(port, &how, NULL, NULL));
     test_equal(failed, 1);
     test_true(messages.count[VDISK_WARNING] == 1 && !stands(child));
@@ -357,7 +363,8 @@ static void first_point_unsynced(bool stays)
 {
     make("disk");
     test_ok(put(0, 0x11));
-    sync_fails = keep_points = true;
+    sync_fails = 1;
+    keep_points = true;
     test_equal(vdisk_point_create(port, "p", NULL), -EIO);
     test_true(failed == 1 && !stands(points_of(at("disk"))));
     if (stays) {
@@ -414,6 +421,24 @@ static void first_point_late(void)
     end_disk();
 }
 
+/* The target has them, by a name of its own, before the source goes. */
+static void points_moved_unsynced(void)
+{
+    make("disk");
+    test_ok(vdisk_point_create(port, "p", NULL));
+    test_ok(put(100 * MIB, 0x22));
+    sync_fails = 2;
+    test_ok(vdisk_move(port, at("moved"), NULL, NULL, NULL));
+    test_true(failed == 1 && disk_stood && messages.count[VDISK_WARNING] == 1);
+    test_true(!stands(points_of(at("disk"))));
+    test_ok(put(300 * MIB, 0x33));
+    test_equal(changed_after_cut(points_of(at("moved")), 300 * MIB), 64 * MIB + (64 << 10));
+    test_ok(vdisk_port_close(port));
+    test_equal(changed(at("moved"), 300 * MIB), 128 << 10);
+    __real_unlink(points_of(at("moved")));
+    __real_unlink(at("moved"));
+}
+
 static void test_points(void **state)
 {
     (void)state;
@@ -423,6 +448,7 @@ static void test_points(void **state)
     last_point_deleted();
     last_point_stays();
     first_point_late();
+    points_moved_unsynced();
 }
 
 int main(void)
