@@ -261,17 +261,19 @@ static int complete_parent(struct merge *m)
     return m->parent->format->settle ? m->parent->format->settle(m->parent) : m->parent->format->sync(m->parent);
 }
 
-/* *unsynced: the child has lost its name, but may have it again after a power cut. */
+/* And its points, when it has no name any more: else it goes on with them. *unsynced: the child has lost its name, but may
+ * have it again after a power cut. */
 static int remove_child(struct merge *m, int *unsynced)
 {
-    bool gone;
-    int err;
+    char *points = track_path(m->child);
+    bool gone = false;
+    int err = MUTANT("merge-child-stays") ? 0 : file_remove(m->child->file, &gone);
 
     *unsynced = 0;
-    track_remove(m->child, track_path(m->child));
-    if (MUTANT("merge-child-stays"))
-        return 0;
-    err = file_remove(m->child->file, &gone);
+    if (gone)
+        track_remove(m->child, points);
+    else
+        free(points);
     if (gone && !MUTANT("merge-goes-on-nameless")) {
         *unsynced = err;
         return 0;

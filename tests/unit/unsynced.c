@@ -439,6 +439,27 @@ static void points_moved_unsynced(void)
     __real_unlink(at("moved"));
 }
 
+/* A child that cannot be removed goes on, and so do its points. */
+static void points_of_child(void)
+{
+    char child[TEST_PATH];
+
+    make_child();
+    snprintf(child, sizeof(child), "%s", at("child"));
+    test_ok(vdisk_point_create(port, "p", NULL));
+    unlink_fails = strrchr(child, '/');
+    test_equal(vdisk_merge(port, NULL, NULL, NULL), -EIO);
+    test_true(failed == 1 && strcmp(path_in_use(), child) == 0);
+    test_ok(put(300 * MIB, 0x33));
+    test_ok(vdisk_port_close(port));
+    test_equal(changed(child, 300 * MIB), 64 << 10);
+    open_port(child);
+    test_ok(vdisk_merge(port, NULL, NULL, NULL));
+    test_true(!stands(child) && !stands(points_of(child)));
+    test_ok(vdisk_port_close(port));
+    end_base();
+}
+
 static void test_points(void **state)
 {
     (void)state;
@@ -449,6 +470,7 @@ static void test_points(void **state)
     last_point_stays();
     first_point_late();
     points_moved_unsynced();
+    points_of_child();
 }
 
 int main(void)
