@@ -10,6 +10,9 @@
  *
  * Whichever footer a power cut leaves in force names a header that is whole; the old one and the new one both have the
  * right parent. The paths go where the old ones were if there is room, else they stay in the block's place.
+ *
+ * After 2 the new parent is recorded: a header that cannot be written in 3 stays in the block's place, like one whose usual
+ * place is taken.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -135,12 +138,21 @@ static int write_home(struct relink *r, bool *moved)
 /* What stands in the file now. */
 static int look_again(struct vhd *v)
 {
+    struct vhd_layout layout;
+    struct vhd_header header;
     struct vhd_reason reason;
-    int err = vhd_header_read(v->disk.file, &v->footer, v->end - VHD_SECTOR, &v->header, &v->layout, &reason);
+    int err = vhd_header_read(v->disk.file, &v->footer, v->end - VHD_SECTOR, &header, &layout, &reason);
 
-    if (v->floor < v->layout.metadata_end)
-        v->floor = v->layout.metadata_end;
-    return err ? disk_error(&v->disk, err, "%s", reason.code ? reason.text : strerror(-err)) : 0;
+    if (!err) {
+        v->header = header;
+        v->layout = layout;
+        if (v->floor < layout.metadata_end)
+            v->floor = layout.metadata_end;
+        return 0;
+    }
+    disk_error(&v->disk, err, "%s", reason.code ? reason.text : strerror(-err));
+    disk_fail(&v->disk, err); /* where its metadata stand is not known: they would be cut off, or written over */
+    return err;
 }
 
 static int move_header(struct relink *r, bool *moved)
@@ -156,9 +168,12 @@ static int move_header(struct relink *r, bool *moved)
     if (err || !home_is_free(v))
         return err;
     err = write_home(r, moved);
-    if (err)
-        return disk_error(&v->disk, err, "header at 0x%x: cannot be written: %s", HOME, strerror(-err));
-    return name_header(v, HOME);
+    if (!err)
+        return name_header(v, HOME);
+    *moved = false;
+    file_say(v->disk.file, VDISK_WARNING, "vhd", "header at 0x%x: cannot be written: %s; it stays at 0x%llx", HOME,
+             strerror(-err), (unsigned long long)r->place);
+    return MUTANT("vhd-relink-lost") ? err : 0;
 }
 
 /* All paths that it has, or none: of a parent that is only to be written, nothing has to be recorded. */

@@ -7,7 +7,7 @@
  * flushed; the file opens and checks clean; a disk whose sync failed takes no write any more and said why; one that
  * only ran out of space works again when there is some.
  *
- * The same of what is done to a disk that stays open (it is settled, compacted): the guest goes
+ * The same of what is done to a disk that stays open (it is settled, compacted, told where its parent is): the guest goes
  * on afterwards, and what it is told then must hold.
  *
  * FAULT_POINTS: how many at least are tried (default: all of some seeds); FAULT_SEED; FAULT_ONLY: part of a fault's name;
@@ -86,12 +86,21 @@ static int compact(struct trial *t, struct vdisk *disk)
     return vdisk_compact(t->port, NULL, NULL, NULL);
 }
 
-static const struct act acts[] = {{"requests", NULL}, {"settle", settle}, {"compact", compact}};
+static int relink(struct trial *t, struct vdisk *disk)
+{
+    bool vhd = t->rig.config->format[3] == 0;
+
+    return t->rig.format->relink(disk, &(struct disk_link){.parent = disk->parent,
+                                                           .relative = vhd ? "./moved.vhd" : "./moved.vhdx",
+                                                           .absolute = vhd ? "/moved.vhd" : "/moved.vhdx"});
+}
+
+static const struct act acts[] = {{"requests", NULL}, {"settle", settle}, {"compact", compact}, {"relink", relink}};
 #define ACTS (sizeof(acts) / sizeof(acts[0]))
 
 static bool applies(const struct act *act, const struct fault *fault, const struct rig_config *config)
 {
-    if (act->run && config->type == DISK_FIXED)
+    if (act->run && (config->type == DISK_FIXED || (act->run == relink && config->type != DISK_DIFFERENCING)))
         return false;
     return !act->run || (!fault->sticky && fault->kinds &&
                          (fault->effect == ERRORS || (fault->effect == PASSING && fault->kinds == KINDS(ALLOCATE))));
