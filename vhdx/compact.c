@@ -70,51 +70,55 @@ static int find_owners(struct vhdx *v, struct owners *o)
     return 0;
 }
 
-/* From the end on, so that what is taken first stands first. What ends the file is given back to nobody. */
+/* What the file has of a range reads as zeros. */
+static int clear(struct vhdx *v, uint64_t position, uint64_t end)
+{
+    struct file *file = v->disk.file;
+    int err;
+
+    if (end > file->size)
+        end = file->size;
+    err = position < end ? file_zero(file, position, end - position, false) : 0;
+    return MUTANT("vhdx-reclaimed-unclean") ? 0 : err;
+}
+
+/* From the end on, so that what is taken first stands first. What ends the file is given back to nobody. Each gap is zeros
+ * before anybody may have it: after an error the rest belongs to nobody still. */
 static int use_gaps(struct vhdx *v, const struct owners *o)
 {
     uint64_t end = o->mibs, start;
     int err = 0;
 
     v->available.count = 0;
-    for (; end > 0 && !err; end = start) {
+    for (; end > 0; end = start) {
         for (start = end; start > 0 && !(o->bits[(start - 1) / 8] >> (start - 1) % 8 & 1);)
             start--;
         if (start == end) {
             start--;
             continue;
         }
+        if (end < o->mibs && (end - start) * VHDX_MIB < v->shape.block_size)
+            continue;
+        err = clear(v, start * VHDX_MIB, end * VHDX_MIB);
+        if (err)
+            break;
         if (end == o->mibs)
             v->end = start * VHDX_MIB;
-        else if ((end - start) * VHDX_MIB >= v->shape.block_size) {
-            err = file_zero(v->disk.file, start * VHDX_MIB, (end - start) * VHDX_MIB, false);
-            if (!err)
-                vhdx_runs_add(&v->available, start * VHDX_MIB, (end - start) * VHDX_MIB);
-        }
+        else
+            vhdx_runs_add(&v->available, start * VHDX_MIB, (end - start) * VHDX_MIB);
     }
     return err;
-}
-
-/* Space behind v->end has to read as zeros. */
-static int cut(struct vhdx *v, uint64_t end)
-{
-    uint64_t size = v->disk.file->size;
-
-    return v->end < end && v->end < size ? file_zero(v->disk.file, v->end, (end < size ? end : size) - v->end, false)
-                                         : 0;
 }
 
 int vhdx_reclaim(struct vdisk *disk)
 {
     struct vhdx *v = vhdx_of(disk);
     struct owners o = {0};
-    uint64_t end;
     int err;
 
     pthread_mutex_lock(&v->lock);
     err = vhdx_space_begin(v);
-    end = v->end;
-    o.mibs = end / VHDX_MIB;
+    o.mibs = v->end / VHDX_MIB;
     o.bits = err ? NULL : calloc(o.mibs / 8 + 1, 1);
     if (!err && !o.bits)
         err = -ENOMEM;
@@ -122,8 +126,6 @@ int vhdx_reclaim(struct vdisk *disk)
         err = find_owners(v, &o);
     if (!err)
         err = use_gaps(v, &o);
-    if (!err)
-        err = cut(v, end);
     pthread_mutex_unlock(&v->lock);
     free(o.bits);
     return err ? disk_error(disk, err, "space in the file cannot be given back: %s", strerror(-err)) : 0;

@@ -391,6 +391,46 @@ static void moved_under_a_reader(const struct rig_config *config)
     rig_close(&rig);
 }
 
+/* ---- VHDX: space that cannot be given back ---- */
+
+/* A block that was filled, and whose session was killed before a flush, is behind the end of what anybody names. That it
+ * cannot be made zero is an error, and then no new block stands there. */
+static void unclean_space(void)
+{
+    const struct rig_config *config = &dynamic[1];
+    unsigned failed = 0;
+
+    for (uint64_t number = 1; number < 5; number++) {
+        struct rig rig;
+        struct storage *killed;
+        struct vdisk *disk = prepare_move(&rig, config, 1);
+
+        rig_shut(&rig, disk);
+        disk = rig_disk(&rig, rig.storage, true);
+        for (unsigned sector = 0; sector < config->block_size / 512; sector++)
+            test_ok(put(&rig, disk, block_sector(&rig, 5) + sector, GENERATION));
+        killed = storage_copy(rig.storage);
+        rig_shut(&rig, disk);
+        snprintf(rig.where, sizeof(rig.where), "%s: zero %llu fails", config->format, (unsigned long long)number);
+        disk = rig_disk(&rig, killed, true);
+        rig.quiet = true;
+        storage_fail(killed, number, 1u << STORAGE_ZERO, -EIO, false);
+        failed += rig.format->reclaim(disk) != 0;
+        storage_fail(killed, 0, 0, 0, false);
+        rig.quiet = false;
+        for (unsigned block = 5; block < 8; block++) {
+            test_ok(put(&rig, disk, block_sector(&rig, block), GENERATION));
+            for (unsigned sector = 1; sector < config->block_size / 512; sector++)
+                expect(&rig, disk, block_sector(&rig, block) + sector, 0, 0);
+        }
+        rig_shut(&rig, disk);
+        rig_check(&rig, killed);
+        storage_free(killed);
+        rig_close(&rig);
+    }
+    test_true(failed > 0);
+}
+
 /* ---- Zeros over what a write that failed has left ---- */
 
 static void zeros_at_home(const struct rig_config *config)
@@ -424,6 +464,7 @@ int main(void)
         many_pages(false);
         many_pages(true);
         longer_bat();
+        unclean_space();
     }
     for (size_t i = 0; i < sizeof(dynamic) / sizeof(dynamic[0]); i++)
         if (rig_wanted(&dynamic[i])) {
