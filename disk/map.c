@@ -69,41 +69,61 @@ static int look_for_hole(struct vdisk *link, struct vdisk_extent *extent)
     return 0;
 }
 
-int vdisk_map(struct vdisk *disk, uint64_t offset, uint64_t length, unsigned flags, struct vdisk_extent *extent)
+/* Down the chain to the link that has the first part of the range, as far as that goes without waiting. Whatever is
+ * returned, extent says which link and part it is about. */
+static int find(struct vdisk *disk, uint64_t offset, uint64_t length, unsigned flags, struct vdisk_extent *extent)
 {
-    struct vdisk *link = disk;
     struct disk_extent found = {.kind = VDISK_EXTENT_ZERO, .state = "beyond-parent"};
+    struct vdisk *link = disk;
     unsigned depth = 0;
+    int err = 0;
 
-    if (offset >= disk->size || length == 0)
-        return -ERANGE;
-    if (length > disk->size - offset)
-        length = disk->size - offset;
     for (;; link = link->parent, depth++) {
-        int err;
-
-        if (offset >= link->size) {
-            found = (struct disk_extent){.kind = VDISK_EXTENT_ZERO, .state = "beyond-parent"};
+        found = (struct disk_extent){.kind = VDISK_EXTENT_ZERO, .state = "beyond-parent"};
+        if (offset >= link->size)
             break;
-        }
         if (length > link->size - offset)
             length = link->size - offset;
-        err = link_map(link, offset, length, &found);
+        err = link->format->map(link, DISK_READ, offset, length, &found);
         if (err)
-            return err;
+            break;
         length = found.length;
         if (found.kind != VDISK_EXTENT_BELOW || flags & VDISK_MAP_ALONE)
             break;
-        if (!link->parent && link->alone)
-            return -ENXIO;
         if (!link->parent) {
             found.kind = VDISK_EXTENT_ZERO;
+            err = link->alone ? -ENXIO : 0;
             break;
         }
     }
     *extent = (struct vdisk_extent){.kind = found.kind, .offset = offset, .length = length, .owner = link,
                                     .depth = depth, .position = found.position, .state = found.state};
-    if (flags & VDISK_MAP_HOLES && found.kind == VDISK_EXTENT_DATA)
-        return look_for_hole(link, extent);
-    return 0;
+    return err;
+}
+
+/* Inside an epoch like any piece: what a position holds is this range's until that is left. A reserve is not, because who
+ * waits for the epoch to end may hold what it needs. */
+int vdisk_map(struct vdisk *disk, uint64_t offset, uint64_t length, unsigned flags, struct vdisk_extent *extent)
+{
+    int err;
+
+    if (offset >= disk->size || length == 0)
+        return -ERANGE;
+    if (length > disk->size - offset)
+        length = disk->size - offset;
+    for (;;) {
+        unsigned parity = MUTANT("map-in-no-epoch") ? 0 : epoch_enter(&disk->epoch, EPOCH_WORKER);
+        bool again;
+
+        err = find(disk, offset, length, flags, extent);
+        again = err == -EAGAIN;
+        if (!err && flags & VDISK_MAP_HOLES && extent->kind == VDISK_EXTENT_DATA)
+            err = look_for_hole(extent->owner, extent);
+        if (!MUTANT("map-in-no-epoch"))
+            epoch_leave(&disk->epoch, EPOCH_WORKER, parity);
+        if (again)
+            err = extent->owner->format->reserve(extent->owner, DISK_READ, offset, extent->length);
+        if (err || !again)
+            return err;
+    }
 }

@@ -360,6 +360,7 @@ static void moved_and_reused(const struct rig_config *config)
 struct mover {
     struct rig *rig;
     struct vdisk *disk;
+    pthread_t thread;
     _Atomic bool done;
 };
 
@@ -386,6 +387,47 @@ static void moved_under_a_reader(const struct rig_config *config)
         test_fail("a block's place is given up while it is read");
     epoch_leave(&mover.disk->epoch, 0, parity);
     pthread_join(thread, NULL);
+    test_true(atomic_load(&mover.done));
+    rig_shut(&rig, mover.disk);
+    rig_close(&rig);
+}
+
+/* Nor is it given up while somebody who was told it asks whether there is data: a hole would be taken for zeros. */
+static struct mover *beside;
+
+static int seek_while_moving(struct file *file, uint64_t position, uint64_t *data, uint64_t *hole)
+{
+    struct mover *mover = beside;
+
+    beside = NULL; /* whoever moves a block asks too */
+    if (mover) {
+        test_equal(pthread_create(&mover->thread, NULL, move, mover), 0);
+        nanosleep(&(struct timespec){0, 50000000}, NULL);
+        if (atomic_load(&mover->done))
+            test_fail("a block's place is given up while holes are looked for there");
+    }
+    *data = position;
+    if (hole)
+        *hole = file->size;
+    return 0;
+}
+
+static void moved_under_a_map(const struct rig_config *config)
+{
+    struct rig rig;
+    struct mover mover = {.rig = &rig, .disk = prepare_move(&rig, config, 2)};
+    struct file_ops ops = *mover.disk->file->ops;
+    const struct file_ops *real = mover.disk->file->ops;
+    struct vdisk_extent extent;
+
+    ops.seek_data = seek_while_moving;
+    mover.disk->file->ops = &ops;
+    beside = &mover;
+    test_ok(vdisk_map(mover.disk, block_sector(&rig, 3) * 512, 512, VDISK_MAP_HOLES, &extent));
+    test_true(!beside);
+    test_equal(extent.kind, VDISK_EXTENT_DATA);
+    pthread_join(mover.thread, NULL);
+    mover.disk->file->ops = real;
     test_true(atomic_load(&mover.done));
     rig_shut(&rig, mover.disk);
     rig_close(&rig);
@@ -470,6 +512,7 @@ int main(void)
         if (rig_wanted(&dynamic[i])) {
             moved_and_reused(&dynamic[i]);
             moved_under_a_reader(&dynamic[i]);
+            moved_under_a_map(&dynamic[i]);
             zeros_at_home(&dynamic[i]);
         }
     printf("%u states: 0 losses\n", states);
