@@ -199,12 +199,26 @@ static int announce(struct merge *m)
     return err ? err : m->child->format->relink(m->child, &link);
 }
 
+/* What failed in an earlier merge is open for writing still, in a state that nobody knows. */
+static int refuse_failed(const struct merge *m)
+{
+    struct vdisk *links[] = {m->above, m->child, m->parent};
+
+    for (size_t i = 0; i < sizeof(links) / sizeof(links[0]) && !MUTANT("merge-over-failed"); i++)
+        if (links[i] && links[i]->failed)
+            return disk_error(links[i], links[i]->failed,
+                              "its storage failed: it can be merged when it is opened again");
+    return 0;
+}
+
 /* Opens what will be written, and replaces what was open for reading. */
 static int begin(struct merge *m)
 {
-    struct vdisk *parent, *child = NULL, *above = NULL;
-    int err = claim(m->other ? NULL : m->parent, &parent);
+    struct vdisk *parent = NULL, *child = NULL, *above = NULL;
+    int err = refuse_failed(m);
 
+    if (!err)
+        err = claim(m->other ? NULL : m->parent, &parent);
     if (!err)
         err = claim(m->child, &child);
     if (!err)

@@ -6,6 +6,9 @@
  *
  * The files of the chain are simulated storages under names of real, empty files, which the library's paths lead to:
  * file_open, file_reopen and file_remove are the test's (see the Makefile).
+ *
+ * Beside that, merges in which an operation on one of the files fails: each is tried again while the chain is open, and
+ * when it has been opened anew.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -418,6 +421,83 @@ static unsigned explore(struct run *run)
     return count;
 }
 
+/* ---- Faults ---- */
+
+/* An operation on one file fails, the n-th of these kinds. False: there is no n-th. */
+static bool fail_once(struct run *run, int victim, unsigned kinds, uint64_t n)
+{
+    char path[TEST_PATH];
+    struct vdisk_merge_options how = {.link = path};
+    struct name state[NAMES];
+    struct vdisk_port *port;
+    bool reached;
+    int err;
+
+    for (int i = 0; i < NAMES; i++) {
+        state[i] = run->name[i];
+        state[i].storage = storage_copy(run->name[i].storage);
+    }
+    world = state;
+    snprintf(run->where, sizeof(run->where), "seed %llu %s: %s merged, operation %llu of kinds %#x of %s fails",
+             (unsigned long long)run->seed, run->format, state[run->link].file, (unsigned long long)n, kinds,
+             state[victim].file);
+    snprintf(path, sizeof(path), "%s", scratch_path(dir, state[run->link].file));
+    port = open_port(run);
+    storage_fail(state[victim].storage, n, kinds, -EIO, false);
+    err = vdisk_merge(port, &how, NULL, NULL);
+    reached = storage_count(state[victim].storage) >= n;
+    storage_fail(state[victim].storage, 0, 0, 0, false);
+    if (err && !reached)
+        test_fail("%s: fails without that: %s", run->where, strerror(-err));
+    if (!state[run->link].removed)
+        vdisk_merge(port, &how, NULL, NULL); /* done, or an error */
+    vdisk_port_close(port);
+    examine(run, state, storage_clock());
+    for (int i = 0; i < NAMES; i++)
+        storage_free(state[i].storage);
+    return reached;
+}
+
+/* What must be there is what the chain was made with: nobody writes. */
+static uint64_t fail_everywhere(struct run *run)
+{
+    const unsigned syncs = 1u << STORAGE_SYNC,
+                   others = 1u << STORAGE_WRITE | 1u << STORAGE_ZERO | 1u << STORAGE_RESIZE | 1u << STORAGE_ALLOCATE;
+    uint64_t count = 0;
+
+    world = run->name;
+    make_chain(run);
+    for (int victim = 0; victim < NAMES; victim++) {
+        for (uint64_t n = 1; fail_once(run, victim, syncs, n); n++)
+            count++;
+        for (uint64_t n = 1; fail_once(run, victim, others, n); n += 1 + rng_below(&run->rng, n < 20 ? 2 : 60))
+            count++;
+    }
+    return count;
+}
+
+/* By seed: the format, what is merged, whether a guest works meanwhile, whether the base is smaller. */
+static struct run *new_run(uint64_t seed)
+{
+    struct run *run = calloc(1, sizeof(*run));
+
+    test_true(run);
+    *run = (struct run){.format = seed % 2 ? "vhdx" : "vhd",
+                        .link = seed / 2 % 2 ? 2 : 1,
+                        .live = seed / 4 % 2,
+                        .small_base = seed / 8 % 4 == 3,
+                        .seed = seed};
+    rng_seed(&run->rng, seed);
+    return run;
+}
+
+static void free_run(struct run *run)
+{
+    for (int i = 0; i < NAMES; i++)
+        storage_free(run->name[i].storage);
+    free(run);
+}
+
 static void one(unsigned number, unsigned of, uint64_t *counts)
 {
     uint64_t states = test_number("MERGE_STATES", 700) / of, seed = test_number("MERGE_SEED", 1) + number;
@@ -425,28 +505,27 @@ static void one(unsigned number, unsigned of, uint64_t *counts)
     scratch_make(dir, true);
     messages.echo = getenv("TEST_ECHO") != NULL;
     for (; counts[0] < states; seed += of) {
-        struct run *run = calloc(1, sizeof(*run));
+        struct run *run = new_run(seed);
 
-        *run = (struct run){.format = seed % 2 ? "vhdx" : "vhd",
-                            .link = seed / 2 % 2 ? 2 : 1,
-                            .live = seed / 4 % 2,
-                            .small_base = seed / 8 % 4 == 3,
-                            .seed = seed};
-        rng_seed(&run->rng, seed);
         session(run);
         counts[0] += explore(run);
         counts[1]++;
-        for (int i = 0; i < NAMES; i++)
-            storage_free(run->name[i].storage);
-        free(run);
+        free_run(run);
+    }
+    for (uint64_t kind = number; kind < 4; kind += of) {
+        struct run *run = new_run(kind);
+
+        counts[2] += fail_everywhere(run);
+        free_run(run);
     }
 }
 
 int main(void)
 {
-    uint64_t counts[2] = {0};
-    bool good = processes_run("CRASH_PROCESSES", one, counts, 2);
+    uint64_t counts[3] = {0};
+    bool good = processes_run("CRASH_PROCESSES", one, counts, 3);
 
-    printf("%llu states of %llu merges\n", (unsigned long long)counts[0], (unsigned long long)counts[1]);
+    printf("%llu states of %llu merges, %llu that failed\n", (unsigned long long)counts[0],
+           (unsigned long long)counts[1], (unsigned long long)counts[2]);
     return good ? 0 : 1;
 }
