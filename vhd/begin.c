@@ -214,7 +214,7 @@ int vhd_begin(struct vhd *v)
     if (err) { /* what may be better next time is tried again */
         vhd_space_close(v->free);
         v->free = NULL;
-        if (err != -ENOMEM && err != -ENOSPC)
+        if (err != -ENOMEM && err != -ENOSPC && err != -EDQUOT)
             v->begin_error = err;
         return err;
     }

@@ -176,6 +176,7 @@ int vhd_space_cut(struct vhd *v, uint64_t last)
 int vhd_space_trim(struct vhd *v)
 {
     uint64_t last = v->floor, end;
+    int err;
 
     if (!v->moved)
         return 0;
@@ -187,9 +188,8 @@ int vhd_space_trim(struct vhd *v)
             last = block_end;
     }
     end = vhd_align(last + VHD_SECTOR, VHD_ALIGN);
-    if (end < v->end && file_allocate(v->disk.file, end - VHD_SECTOR, VHD_SECTOR) == -ENOSPC)
-        return 0;
-    return vhd_space_cut(v, last);
+    err = end < v->end ? file_allocate(v->disk.file, end - VHD_SECTOR, VHD_SECTOR) : 0;
+    return err == -ENOSPC || err == -EDQUOT ? 0 : vhd_space_cut(v, last);
 }
 
 void vhd_space_close(struct vhd_space *list)
