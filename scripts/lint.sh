@@ -13,7 +13,7 @@ if have cppcheck; then
     # shellcheck disable=SC2046,SC2012
     cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr --std=c11 \
         --suppress=missingIncludeSystem --suppress=ctuuninitvar --suppress=leakReturnValNotUsed --suppress=invalidPrintfArgType_uint -D_GNU_SOURCE -I. \
-        $(ls -d disk vhd vhdx odx replica lib control cli fuse nbd vmm scsi base net 2>/dev/null) || failed=1
+        $(ls -d disk vhd vhdx odx replica lib control cli fuse ntfs nbd vmm scsi base net 2>/dev/null) || failed=1
 fi
 if have shellcheck; then
     # SC2154: what tests/lib.sh assigns
