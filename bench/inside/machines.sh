@@ -70,6 +70,7 @@ listen() {
 
 sample() { # WORK WHO VALUE
     printf 'machine, %s\t%s\t%s\t%s\n' "$1" "$round" "$2" "$3" >>"$RESULTS/samples.tsv"
+    echo "testbed: round $round, $2: $1 $3" >/dev/console
 }
 
 # ---- Rounds ----

@@ -4,6 +4,7 @@
 # our build and the scripts in it.
 #
 #   testbed.sh run [OPTION...] SCRIPT...   runs the scripts one after the other; a line for each, then the count
+#   testbed.sh here [OPTION...] SCRIPT...  runs them on this machine, whose KVM is as good as the testbed's or better
 #   testbed.sh shell [OPTION...]           the same machine with a shell on the terminal
 #   testbed.sh image                       makes the image if need be and prints its folder
 #
@@ -31,7 +32,7 @@ die() {
 
 # ---- What goes in ----
 
-# The tree of the disk "files": our programs, the tests, what the caller gave.
+# What the scripts find: our programs, the tests, what the caller gave.
 gather() {
     local file
     mkdir -p "$work/tree"/{src/build,files}
@@ -49,6 +50,9 @@ gather() {
     fi
     printf '%s\n' "${scripts[@]}" >"$work/tree/scripts"
     cp "$here/inside.sh" "$work/tree/"
+}
+
+files_disk() {
     truncate -s $(($(du -sm "$work/tree" | cut -f1) + 64))M "$work/files.raw"
     mke2fs -q -t ext4 -O ^has_journal -L vdisk-files -d "$work/tree" "$work/files.raw"
 }
@@ -120,6 +124,15 @@ run() {
     report
 }
 
+# In a network of their own.
+run_here() {
+    mkdir -p "$results" "$work/tests"
+    TMPDIR=$work/tests timeout -k 5 "$timeout" unshare -n sh -c 'ip link set lo up && exec bash "$@"' sh \
+        "$work/tree/inside.sh" "$work/tree" "$results" </dev/null | sed -un 's/^testbed: //p' || true
+    [ -f "$results/done" ] || die "the scripts had not ended after $timeout s"
+    report
+}
+
 # The end of a failed script's log, and the count.
 report() {
     local script name status passed=0 failed=0 skipped=0
@@ -169,10 +182,12 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/testbed.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 results=${results:-$work/results}
-truncate -s 256M "$work/results.raw"
 gather
+[ "$command" != here ] || { run_here; exit; }
+truncate -s 256M "$work/results.raw"
+files_disk
 case $command in
 run) run ;;
 shell) describe mon:stdio && "${machine[@]}" ;;
-*) die "run, shell or image?" ;;
+*) die "run, here, shell or image?" ;;
 esac
