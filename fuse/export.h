@@ -51,8 +51,11 @@ struct export {
     atomic_bool stopping; /* threads must end */
     int stop;             /* eventfd: readable since then */
     int over; /* eventfd: readable when the kernel has let go of the mount */
-    unsigned servers;
+    unsigned servers, threads; /* that there are; the first of them that run */
     struct server *server[EXPORT_SERVERS];
+    atomic_uint listening; /* the first of them take messages (server.c) */
+    atomic_bool helped;    /* one that is not the first has taken a message */
+    atomic_uint longs;     /* requests that may keep their threads waiting */
 };
 
 /* ---- node.c: names and attributes ---- */
@@ -126,6 +129,10 @@ void server_submit(struct slot *slot);
 /* A range was granted, on whatever thread: the slot's thread goes on with it by request_granted. */
 void server_granted(struct slot *slot);
 void request_granted(struct slot *slot);
+
+/* From begin to end a request may keep its thread waiting: others take what comes meanwhile. */
+void server_begin_long(struct export *export);
+void server_end_long(struct export *export);
 
 /* Returns when no io of this thread is in flight: until then it may not block on the disk's metadata. */
 void server_drain(void);

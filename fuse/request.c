@@ -114,6 +114,7 @@ static void change_end(struct slot *slot, int error)
 {
     atomic_store(&slot->export->written, (int64_t)time(NULL));
     range_give(&slot->export->lock, &slot->range);
+    server_end_long(slot->export);
     if (error || slot->zero)
         fuse_reply_err(slot->req, -error);
     else
@@ -225,6 +226,7 @@ static void change_begin(struct slot *slot, uint64_t offset, uint64_t length)
         .exclusive = has_head(slot) || has_tail(slot),
         .granted = granted,
     };
+    server_begin_long(slot->export); /* a write that is alone is moved by its thread, at the speed of the storage */
     if (range_take(&slot->export->lock, &slot->range))
         change_next(slot);
 }
@@ -333,8 +335,10 @@ void request_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, str
         fuse_reply_err(req, ENXIO);
         return;
     }
+    server_begin_long(export);
     server_drain();
     err = find(export, node, (uint64_t)offset, whence == SEEK_DATA, &found);
+    server_end_long(export);
     if (err < 0)
         fuse_reply_err(req, -err);
     else

@@ -12,13 +12,17 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/param.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "export.h"
 
-#define SLOTS 32 /* a thread */
-#define BATCH 4  /* messages taken before the ring is looked after: what comes together is submitted together */
-#define ALONE 16 /* how often only one message is taken, after a second was looked for in vain */
+#define SLOTS 32    /* a thread */
+#define BATCH 4     /* messages taken before the ring is looked after: what comes together is submitted together */
+#define ALONE 16    /* how often only one message is taken, after a second was looked for in vain */
+#define SINGLE 64   /* messages that the first thread takes in a row before the others listen no more */
+#define LOOK 50000  /* nanoseconds for which a message is looked for before sleeping */
+#define REST_MAX 63 /* how often it is not, at most, after that was in vain */
 #define PAGE 4096u
 #define SECTOR_MAX 4096u
 #define HEADER 80u /* what stands before a write's bytes: struct fuse_in_header, struct fuse_write_in */
@@ -29,15 +33,19 @@ struct server {
     pthread_t thread;
     struct slot slot[SLOTS], *free;
     struct slot *current; /* whose message is being handled; NULL once a request took it */
+    unsigned number;      /* its place in the export's list */
     unsigned alone;       /* how often it still is so */
+    unsigned single;      /* of the first: messages since another took one */
+    unsigned rest, rests; /* how often it sleeps without having looked: so many, and left of them */
     bool deaf;            /* no messages come, or none are wanted, any more */
     unsigned busy;        /* slots that are not free */
     unsigned flying;      /* io between submit and done */
     int sleep_all;        /* epoll: the kernel's messages and sleep_own */
     int sleep_own;        /* epoll: ring, wake, the end */
-    int wake;             /* eventfd: granted is not empty */
+    int wake;             /* eventfd: readable while rung */
     pthread_mutex_t lock;
-    _Atomic(struct slot *) granted; /* changed under lock */
+    atomic_bool rung; /* granted is not empty, or it has to listen now; this and the next are changed under lock */
+    struct slot *granted;
 };
 
 static __thread struct server *self;
@@ -108,6 +116,13 @@ static void ring_bell(int fd)
         ;
 }
 
+/* Under its lock. */
+static void server_wake(struct server *server)
+{
+    ring_bell(server->wake);
+    atomic_store(&server->rung, true);
+}
+
 void server_granted(struct slot *slot)
 {
     struct server *server = slot->server;
@@ -115,7 +130,7 @@ void server_granted(struct slot *slot)
     pthread_mutex_lock(&server->lock);
     slot->next = server->granted;
     server->granted = slot;
-    ring_bell(server->wake); /* who sees the one finds the other */
+    server_wake(server);
     pthread_mutex_unlock(&server->lock);
 }
 
@@ -124,16 +139,78 @@ static void granted_go_on(struct server *server)
     struct slot *slot, *next;
     uint64_t count;
 
-    if (!atomic_load(&server->granted))
+    if (!atomic_load(&server->rung))
         return;
     pthread_mutex_lock(&server->lock);
     while (read(server->wake, &count, sizeof(count)) < 0 && errno == EINTR)
         ;
-    slot = atomic_exchange(&server->granted, NULL);
+    atomic_store(&server->rung, false);
+    slot = server->granted;
+    server->granted = NULL;
     pthread_mutex_unlock(&server->lock);
     for (; slot; slot = next) {
         next = slot->next;
         request_granted(slot);
+    }
+}
+
+/* ---- How many listen ---- */
+
+/*
+ * Of several threads that sleep until there is a message, one too many is woken wherever the next comes before the one
+ * that has answered the last sleeps again. So only the first export->listening of them sleep for it. All do as soon as
+ * there is a second message beside one in work, and while there is one that may keep its thread waiting; the first
+ * alone goes on when it has taken SINGLE in a row.
+ */
+static void all_listen(struct export *export)
+{
+    unsigned before = atomic_load(&export->listening);
+
+    if (before == export->servers)
+        return;
+    before = atomic_exchange(&export->listening, export->servers);
+    for (unsigned i = before; i < export->servers; i++) {
+        struct server *server = export->server[i];
+
+        pthread_mutex_lock(&server->lock);
+        server_wake(server);
+        pthread_mutex_unlock(&server->lock);
+    }
+}
+
+/* Each of a pair changes one and then looks at the other: either all_listen sees that the others have stopped, or
+ * listening_count that something has begun. */
+void server_begin_long(struct export *export)
+{
+    atomic_fetch_add(&export->longs, 1);
+    all_listen(export);
+}
+
+void server_end_long(struct export *export)
+{
+    atomic_fetch_sub(&export->longs, 1);
+}
+
+static bool listens(const struct server *server)
+{
+    return server->number < atomic_load(&server->export->listening);
+}
+
+/* This thread has taken a message. */
+static void listening_count(struct server *server)
+{
+    struct export *export = server->export;
+
+    if (server->number > 0) {
+        atomic_store(&export->helped, true);
+    } else if (atomic_load(&export->helped) || atomic_load(&export->longs) > 0) {
+        atomic_store(&export->helped, false);
+        server->single = 0;
+    } else if (++server->single == SINGLE) {
+        atomic_store(&export->listening, 1);
+        if (atomic_load(&export->longs) > 0)
+            all_listen(export);
+        server->single = 0;
     }
 }
 
@@ -160,20 +237,66 @@ static int message_take(struct server *server)
     return 1;
 }
 
+static int message_next(struct server *server)
+{
+    int taken = message_take(server);
+
+    if (taken > 0)
+        listening_count(server);
+    if (taken < 0 || fuse_session_exited(server->export->session)) {
+        server->deaf = true;
+        ring_bell(server->export->over);
+    }
+    return taken;
+}
+
 static void messages_take(struct server *server)
 {
     int most = server->alone > 0 ? 1 : BATCH, taken = 1;
 
+    if (!listens(server))
+        return;
     server->alone -= server->alone > 0;
     for (int i = 0; i < most && taken > 0 && server->free && !server->deaf; i++) {
-        taken = message_take(server);
-        if (taken < 0 || fuse_session_exited(server->export->session)) {
-            server->deaf = true;
-            ring_bell(server->export->over);
-        } else if (taken == 0 && i == 1) {
+        taken = message_next(server);
+        if (i == 1 && taken > 0)
+            all_listen(server->export);
+        else if (i == 1)
             server->alone = ALONE;
-        }
     }
+}
+
+static uint64_t now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/*
+ * Whoever waits for each answer before the next question asks it soon: to be awake then spares waking a thread, on a
+ * processor that may have to be woken itself, which takes longer than all the rest of a request. True: there was one.
+ * In vain it is tried less and less often, so that it costs next to nothing where it does not pay.
+ */
+static bool look(struct server *server)
+{
+    uint64_t until;
+    int taken;
+
+    if (server->number != 0 || server->busy > 0 || server->deaf)
+        return false;
+    if (server->rests > 0) {
+        server->rests--;
+        return false;
+    }
+    until = now() + LOOK;
+    do {
+        taken = message_next(server);
+    } while (taken == 0 && now() < until);
+    server->rest = taken != 0 ? 0 : MIN(2 * server->rest + 1, REST_MAX);
+    server->rests = server->rest;
+    return taken != 0;
 }
 
 /* Takes what there is and lets it run, until there is nothing to do but to wait. */
@@ -198,7 +321,9 @@ static void *serve(void *arg)
         server->deaf |= atomic_load(&server->export->stopping);
         if (server->deaf && server->busy == 0)
             return NULL;
-        epoll_wait(server->free && !server->deaf ? server->sleep_all : server->sleep_own, &event, 1, -1);
+        if (!look(server))
+            epoll_wait(server->free && !server->deaf && listens(server) ? server->sleep_all : server->sleep_own, &event,
+                       1, -1);
     }
 }
 
@@ -269,38 +394,52 @@ static int server_open(struct export *export, struct server **out)
     return 0;
 }
 
-int server_start(struct export *export)
+/* As many as there shall be, or as can be. */
+static int servers_open(struct export *export)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned want = processors < 2 ? 2 : (unsigned)MIN(processors, EXPORT_SERVERS);
-    int fd = fuse_session_fd(export->session), err = 0;
+    int err = 0;
 
-    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
-        return -errno;
     while (export->servers < want && err == 0) {
         struct server *server;
 
         err = server_open(export, &server);
         if (err < 0)
             break;
-        err = -pthread_create(&server->thread, NULL, serve, server);
-        if (err < 0)
-            server_close(server);
-        else
-            export->server[export->servers++] = server;
+        server->number = export->servers;
+        export->server[export->servers++] = server;
     }
-    if (export->servers == 0)
-        return err;
-    return 0; /* fewer than wanted serve as well */
+    return export->servers > 0 ? 0 : err;
+}
+
+int server_start(struct export *export)
+{
+    int fd = fuse_session_fd(export->session), err = 0;
+
+    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+        return -errno;
+    err = servers_open(export);
+    atomic_store(&export->listening, export->servers);
+    while (export->threads < export->servers && err == 0) {
+        struct server *server = export->server[export->threads];
+
+        err = -pthread_create(&server->thread, NULL, serve, server);
+        export->threads += err == 0;
+    }
+    if (export->threads > 0)
+        return 0; /* fewer than wanted serve as well */
+    server_stop(export);
+    return err;
 }
 
 void server_stop(struct export *export)
 {
     atomic_store(&export->stopping, true);
     ring_bell(export->stop); /* nobody reads it: it rings for all */
-    for (unsigned i = 0; i < export->servers; i++)
+    for (unsigned i = 0; i < export->threads; i++)
         pthread_join(export->server[i]->thread, NULL);
     for (unsigned i = 0; i < export->servers; i++)
         server_close(export->server[i]);
-    export->servers = 0;
+    export->servers = export->threads = 0;
 }

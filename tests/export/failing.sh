@@ -59,6 +59,25 @@ elsewhere() {
     cmp -i $((PLACE + 4096)) m/disk ref.raw
 }
 
+# A write that waits for its storage keeps nobody waiting who needs none.
+stuck() {
+    local pid i got=0
+    dd if=m/disk of=/dev/null bs=4096 count=500 skip=1024 iflag=direct status=none # one request after the other
+    kill -STOP "$(cat bad.pid)"
+    random_bytes 4096 4 >page
+    dd if=page of=m/disk bs=4096 seek=1024 oflag=direct conv=notrunc status=none &
+    pid=$!
+    for ((i = 0; i < 1500; i++)); do
+        ! grep -qs '^1 ' "/proc/$pid/syscall" || break # write
+        sleep 0.02
+    done
+    timeout -s KILL 20 stat m/disk >/dev/null || got=$?
+    kill -CONT "$(cat bad.pid)"
+    same $got 0 "asking for the size while a write waits"
+    wait $pid
+    dd if=page of=ref.raw bs=4096 seek=1024 conv=notrunc status=none
+}
+
 for f in vhdx vhd; do
     raw ref.raw 64M
     quietly create a.$f --size 64M --block-size 2M
@@ -92,6 +111,7 @@ for f in vhdx vhd; do
     told dd if=page of=m/disk bs=4096 seek=$((PLACE / 4096)) conv=notrunc
     put_mounted 2000000 100000 3
     elsewhere
+    stuck
     printf x | dd of=m/disk bs=1 seek=1M oflag=seek_bytes conv=notrunc status=none # not made durable before
     mended $f KILL
     status 1 sync m/disk
