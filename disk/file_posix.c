@@ -332,10 +332,15 @@ int file_reopen(struct file *file, struct file **fresh)
 static int directory_open(const char *path)
 {
     char *copy = strdup(path);
-    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int fd;
 
+    if (!copy)
+        return -ENOMEM;
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        fd = -errno;
     free(copy);
-    return fd < 0 ? -errno : fd;
+    return fd;
 }
 
 static int directory_sync(int fd)
