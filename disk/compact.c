@@ -186,36 +186,14 @@ static int clean_unit(struct compact *c, uint64_t offset, uint64_t length)
     return err;
 }
 
-/* How much from offset on is a hole of the file already: there is nothing to read in it, nor to give back. */
-static int find_hole(struct compact *c, uint64_t offset, uint64_t *length)
-{
-    struct disk_extent extent;
-    uint64_t data;
-    int err = link_map(c->disk, offset, c->disk->size - offset, &extent);
-
-    *length = 0;
-    if (err || extent.kind != VDISK_EXTENT_DATA)
-        return err;
-    err = file_seek_data(c->disk->file, extent.position, &data, NULL);
-    *length = !err && data - extent.position < extent.length ? data - extent.position : err ? 0 : extent.length;
-    return err;
-}
-
-/* A block that can be dropped is read, though it be a hole: its entry goes. */
 static int clean(struct compact *c)
 {
-    uint64_t size = c->disk->size, length, hole = 0;
+    uint64_t size = c->disk->size;
     int err = 0;
 
-    for (uint64_t offset = 0; offset < size && !err; offset += length) {
-        length = size - offset < c->unit ? size - offset : c->unit;
-        if (c->disk->type == DISK_FIXED || c->disk->block_size == 0)
-            err = find_hole(c, offset, &hole);
-        if (!err && hole >= length)
-            length = hole == size - offset ? hole : hole / c->unit * c->unit;
-        else if (!err)
-            err = clean_unit(c, offset, length);
-        c->at = offset + length;
+    for (uint64_t offset = 0; offset < size && !err; offset += c->unit) {
+        err = clean_unit(c, offset, size - offset < c->unit ? size - offset : c->unit);
+        c->at = offset + c->unit;
         if (!err)
             err = pace(c);
     }
