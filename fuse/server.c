@@ -22,7 +22,8 @@
 #define ALONE 16    /* how often only one message is taken, after a second was looked for in vain */
 #define SINGLE 64   /* messages that the first thread takes in a row before the others listen no more */
 #define LOOK 50000  /* nanoseconds for which a message is looked for before sleeping */
-#define REST_MAX 63 /* how often it is not, at most, after that was in vain */
+#define REST_UNIT 16u
+#define REST_MAX (1023u * REST_UNIT) /* how often it is not, at most, after that was in vain */
 #define PAGE 4096u
 #define SECTOR_MAX 4096u
 #define HEADER 80u /* what stands before a write's bytes: struct fuse_in_header, struct fuse_write_in */
@@ -36,7 +37,7 @@ struct server {
     unsigned number;      /* its place in the export's list */
     unsigned alone;       /* how often it still is so */
     unsigned single;      /* of the first: messages since another took one */
-    unsigned rest, rests; /* how often it sleeps without having looked: so many, and left of them */
+    unsigned rest, rests; /* how often it sleeps without having looked, in units, and left of that */
     bool deaf;            /* no messages come, or none are wanted, any more */
     unsigned busy;        /* slots that are not free */
     unsigned flying;      /* io between submit and done */
@@ -277,7 +278,8 @@ static uint64_t now(void)
 /*
  * Whoever waits for each answer before the next question asks it soon: to be awake then spares waking a thread, on a
  * processor that may have to be woken itself, which takes longer than all the rest of a request. True: there was one.
- * In vain it is tried less and less often, so that it costs next to nothing where it does not pay.
+ * Where it is in vain one time in six it is tried less and less often: on a busy machine, whoever is answered may have to
+ * wait for another processor than the one that is kept awake here.
  */
 static bool look(struct server *server)
 {
@@ -294,8 +296,11 @@ static bool look(struct server *server)
     do {
         taken = message_next(server);
     } while (taken == 0 && now() < until);
-    server->rest = taken != 0 ? 0 : MIN(2 * server->rest + 1, REST_MAX);
-    server->rests = server->rest;
+    if (taken != 0)
+        server->rest -= (server->rest + 7) / 8;
+    else
+        server->rest = MIN(2 * server->rest + REST_UNIT, REST_MAX);
+    server->rests = server->rest / REST_UNIT;
     return taken != 0;
 }
 
