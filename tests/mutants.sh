@@ -72,7 +72,7 @@ tests_for() { # NAME
     {
         case $1 in
         vhd-check/* | vhdx-entry/*) ;;
-        vhd-* | vhdx-*) echo "order $BUILD/tests/crash/order" ;;
+        vhd-* | vhdx-* | map-*) echo "order $BUILD/tests/crash/order" ;;
         esac
         case $1 in
         vhd-cut-* | vhd-footer*) echo "forged $BUILD/tests/crash/forged" ;;&

@@ -75,9 +75,14 @@ struct act {
     int (*run)(struct trial *t, struct vdisk *disk);
 };
 
+/* After an error nobody knows what is in force. */
 static int settle(struct trial *t, struct vdisk *disk)
 {
-    return t->rig.format->settle(disk);
+    int err = t->rig.format->settle(disk);
+
+    if (err && !disk->failed)
+        test_fail("%s: the disk goes on", t->rig.where);
+    return err;
 }
 
 static int compact(struct trial *t, struct vdisk *disk)
