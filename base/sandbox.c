@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
@@ -151,6 +152,7 @@ static int allow_commands(scmp_filter_ctx filter)
         {SCMP_SYS(ioctl), 0xff00, _IOC_TYPE(FICLONE) << 8},
         {SCMP_SYS(ioctl), 0xff00, _IOC_TYPE(BLKGETSIZE64) << 8},
         {SCMP_SYS(ioctl), 0xffc0, TUNSETIFF & 0xffc0},
+        {SCMP_SYS(ioctl), UINT32_MAX, FS_IOC_FIEMAP},
         {SCMP_SYS(ioctl), UINT32_MAX, TCGETS},
         {SCMP_SYS(ioctl), UINT32_MAX, TCSETS},
         {SCMP_SYS(ioctl), UINT32_MAX, TCSETSW},

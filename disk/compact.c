@@ -186,14 +186,33 @@ static int clean_unit(struct compact *c, uint64_t offset, uint64_t length)
     return err;
 }
 
+/* How much from offset on has no space in the file already: there is nothing to read in it, nor to give back. */
+static int find_hole(struct compact *c, uint64_t offset, uint64_t *length)
+{
+    struct disk_extent extent;
+    int err = link_map(c->disk, offset, c->disk->size - offset, &extent);
+
+    *length = !err && extent.kind == VDISK_EXTENT_DATA
+                  ? file_without_space(c->disk->file, extent.position, extent.length)
+                  : 0;
+    return err;
+}
+
+/* A block that can be dropped is read, though it be a hole: its entry goes. */
 static int clean(struct compact *c)
 {
-    uint64_t size = c->disk->size;
+    uint64_t size = c->disk->size, length, hole = 0;
     int err = 0;
 
-    for (uint64_t offset = 0; offset < size && !err; offset += c->unit) {
-        err = clean_unit(c, offset, size - offset < c->unit ? size - offset : c->unit);
-        c->at = offset + c->unit;
+    for (uint64_t offset = 0; offset < size && !err; offset += length) {
+        length = size - offset < c->unit ? size - offset : c->unit;
+        if (c->disk->type == DISK_FIXED || c->disk->block_size == 0)
+            err = find_hole(c, offset, &hole);
+        if (!err && hole >= length)
+            length = hole == size - offset ? hole : hole / c->unit * c->unit;
+        else if (!err)
+            err = clean_unit(c, offset, length);
+        c->at = offset + length;
         if (!err)
             err = pace(c);
     }

@@ -93,6 +93,10 @@ int file_resize(struct file *file, uint64_t size);
  * neither. */
 int file_zero(struct file *file, uint64_t position, uint64_t length, bool keep);
 
+/* How much of the range, from its start, has no space at all, not even for what is to be written there (SEEK_HOLE finds that
+ * too); 0 also where that cannot be told. */
+uint64_t file_without_space(const struct file *file, uint64_t position, uint64_t length);
+
 /* Reserves storage for the range, growing the file if need be; contents stay, new space reads as zeros. */
 int file_allocate(struct file *file, uint64_t position, uint64_t length);
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
@@ -98,6 +99,21 @@ static int posix_seek_data(struct file *file, uint64_t position, uint64_t *data,
         return -errno;
     *hole = (uint64_t)at;
     return 0;
+}
+
+uint64_t file_without_space(const struct file *file, uint64_t position, uint64_t length)
+{
+    union {
+        struct fiemap map;
+        char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+    } found = {.map = {.fm_start = position, .fm_length = length, .fm_extent_count = 1}};
+    const struct fiemap_extent *first = found.map.fm_extents;
+
+    if (file->fd < 0 || ioctl(file->fd, FS_IOC_FIEMAP, &found) < 0)
+        return 0;
+    if (found.map.fm_mapped_extents == 0)
+        return length;
+    return first->fe_logical > position ? first->fe_logical - position : 0;
 }
 
 static int posix_sync(struct file *file)
