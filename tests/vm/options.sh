@@ -66,7 +66,7 @@ first() {
 first @ a.raw --disk b.raw,bus=ide --disk c.raw,bus=scsi
 first "#" --disk b.raw,bus=ide --disk c.raw,bus=scsi --disk a.raw
 first "&" --disk c.raw,bus=scsi --disk b.raw,bus=ide
-"${hv[@]}" a.raw --memory 64M --boot net </dev/null >serial 2>said &
+"$BUILD/hv" run a.raw --memory 64M --boot net </dev/null >serial 2>said &
 until_said serial 'No bootable device'
 ! grep '<' serial || fail "a disk, which is not in the boot order: $(cat serial)"
 echo "each of three disks has started"
