@@ -458,12 +458,11 @@ static bool crash_accept(void *arg, uint64_t sector, const void *bytes)
 static struct vdisk *disk_open(const char *path, unsigned flags)
 {
     const char *parents[8] = {NULL};
-    struct vdisk_open_options options = {.flags = flags, .parents = parents, .log = messages_log(&run.messages)};
+    struct vdisk_open_options options = {
+        .flags = flags, .format = run.config->format, .parents = parents, .log = messages_log(&run.messages)};
     char names[8][16];
     struct vdisk *disk;
 
-    if (!strcmp(run.config->format, "raw"))
-        options.format = "raw";
     for (unsigned i = 0; i < run.level; i++) {
         snprintf(names[i], sizeof(names[i]), "%u.disk", i);
         parents[i] = scratch_path(run.dir, names[i]);
