@@ -99,6 +99,16 @@ struct part {
     bool write;
 };
 
+/* Makes the chain that begins at descriptor first available, once more if need be, and kicks. */
+static inline void driver_give_again(struct driver *driver, unsigned index, uint16_t first)
+{
+    struct driver_queue *queue = &driver->queue[index];
+
+    queue->avail->ring[queue->next % DRIVER_SIZE] = first;
+    __atomic_store_n(&queue->avail->idx, ++queue->next, __ATOMIC_SEQ_CST);
+    driver_put(driver, 0x3000 + 4 * index, 2, index);
+}
+
 /* Makes a chain available, from descriptor first on, and kicks. */
 static inline void driver_give(struct driver *driver, unsigned index, uint16_t first, const struct part *parts,
                                unsigned count)
@@ -109,9 +119,7 @@ static inline void driver_give(struct driver *driver, unsigned index, uint16_t f
         queue->descriptors[first + i] = (struct vring_desc){
             parts[i].address, parts[i].length,
             (uint16_t)((parts[i].write ? DESC_WRITE : 0) | (i + 1 < count ? DESC_NEXT : 0)), (uint16_t)(first + i + 1)};
-    queue->avail->ring[queue->next % DRIVER_SIZE] = first;
-    __atomic_store_n(&queue->avail->idx, ++queue->next, __ATOMIC_SEQ_CST);
-    driver_put(driver, 0x3000 + 4 * index, 2, index);
+    driver_give_again(driver, index, first);
 }
 
 /* Waits for the next used element; its length. -1: none came within so many milliseconds. */

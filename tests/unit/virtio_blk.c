@@ -280,13 +280,14 @@ static void one_too_many(void **state)
     start("o.vhdx", (struct machine_disk){.queues = 1, .iops = 1}, 512);
     driver_start(&driver, ALL_FEATURES, 1);
     header(VIRTIO_BLK_T_IN, 0);
-    for (unsigned i = 0; i < DRIVER_SIZE; i++)
-        driver_give(&driver, 0, 0, parts, 3);
+    driver_give(&driver, 0, 0, parts, 3);
+    for (unsigned i = 1; i < DRIVER_SIZE; i++)
+        driver_give_again(&driver, 0, 0);
     while (driver_wait_for(&driver, 0, 50, NULL) >= 0) /* what the limit lets through at once */
-        driver_give(&driver, 0, 0, parts, 3);
+        driver_give_again(&driver, 0, 0);
     assert_false(driver_needs_reset(&driver));
     for (unsigned i = 0; i < 8; i++) /* one may end meanwhile */
-        driver_give(&driver, 0, 0, parts, 3);
+        driver_give_again(&driver, 0, 0);
     wait_broken();
     driver_put(&driver, VIRTIO_PCI_COMMON_STATUS, 1, 0); /* returns */
     stop();
