@@ -741,7 +741,7 @@ int main(void)
 {
     uint64_t seed = test_number("MODEL_SEED", 1);
     uint64_t ops = test_number("MODEL_OPS", 3000000), total = 0;
-    const char *only = getenv("MODEL_ONLY");
+    const char *only = getenv("MODEL_ONLY"), *without = getenv("MODEL_WITHOUT"); /* parts of names */
     time_t began = time(NULL);
 
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -757,7 +757,7 @@ int main(void)
 
         snprintf(run.name, sizeof(run.name), "%s-%s-%uK-%uK-%u-depth%u%s", c->format, c->type, c->block / KIB,
                  c->child_block / KIB, c->sector, c->depth, c->far ? "-far" : "");
-        if (only && *only && !strstr(run.name, only))
+        if ((only && *only && !strstr(run.name, only)) || (without && *without && strstr(run.name, without)))
             continue;
         config_run(c, (unsigned)i, seed, ops * c->weight / total);
         printf("%-44s %8llu requests %4ld s\n", run.name, (unsigned long long)(run.ops - before),
