@@ -238,3 +238,31 @@ vhdi_agrees() {
     done
     fail "$1: libvhdi reads other bytes"
 }
+
+# cut_short SIGNAL PID CONDITION...: the signal comes to the job, whose output goes to ./out and ./err, when the condition holds;
+# the job says so and has not done its work.
+cut_short() {
+    local signal=$1 pid=$2
+    shift 2
+    until "$@"; do
+        kill -0 "$pid" || fail "it has ended: $(cat out err)"
+        sleep 0.02
+    done
+    kill -"$signal" "$pid"
+    ! wait "$pid" || fail "interrupted, yet done: $(cat out)"
+    same "$(cat err)" "vdisk: interrupted" "what it says"
+}
+
+# image_of_fs IMAGE: named for what it is to be of ./fs.raw, or of ./disk.raw, whose partition at 1 MiB holds that; skip: where
+# the file system begins in it, MiB.
+# shellcheck disable=SC2034
+image_of_fs() {
+    local from=fs.raw
+    skip=0
+    case $1 in part.*) from=disk.raw skip=1 ;; esac
+    case $1 in
+    fixed.*) quietly convert $from "$1" --type fixed ;;
+    part.raw) cp $from "$1" ;;
+    *) quietly convert $from "$1" --block-size 1M ;;
+    esac
+}

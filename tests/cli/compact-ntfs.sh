@@ -69,15 +69,7 @@ dd if=fs.raw of=disk.raw bs=1M seek=1 conv=notrunc,sparse status=none
 # ---- In every kind of file, on the whole disk and in a partition ----
 
 for image in whole.vhdx whole.vhd fixed.vhd part.vhdx part.raw; do
-    case $image in
-    whole.* | fixed.*) from=fs.raw skip=0 ;;
-    part.*) from=disk.raw skip=1 ;;
-    esac
-    case $image in
-    fixed.*) quietly convert $from $image --type fixed ;;
-    part.raw) cp $from $image ;;
-    *) quietly convert $from $image --block-size 1M ;;
-    esac
+    image_of_fs $image
     before=$(used_of $image)
     status 0 vdisk compact $image --verbose
     grep -Eq "$image: the NTFS file system at 0x${skip/1/1}0*: [0-9]+ bytes are free" err || fail "$image: $(cat err)"
@@ -258,14 +250,7 @@ E2
 for signal in INT TERM; do
     rm -f helper.pid
     env --default-signal=INT "$VDISK" compact bad.raw >out 2>err &
-    job=$!
-    until [ -e helper.pid ]; do
-        kill -0 $job || fail "it has ended: $(cat out err)"
-        sleep 0.02
-    done
-    kill -$signal $job
-    ! wait $job || fail "interrupted, yet done: $(cat out)"
-    same "$(cat err)" "vdisk: interrupted" "what it says"
+    cut_short $signal $! test -e helper.pid
     ! kill -0 "$(cat helper.pid)" 2>/dev/null || fail "the program that reads it is still there"
     cmp bad.raw small.raw || fail "what is left alone has changed"
 done

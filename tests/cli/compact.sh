@@ -78,16 +78,12 @@ quietly create slow.vhdx --size 64M --block-size 1M
 random_bytes $((40 * MIB)) 5 | vdisk write slow.vhdx --offset 16M --quiet
 head -c $((20 * MIB)) /dev/zero | vdisk write slow.vhdx --offset 16M --quiet
 sum=$(shown slow.vhdx)
+has_open() { # FILE
+    [ -n "$(find /proc/$!/fd -lname "*/$1" 2>/dev/null)" ]
+}
 for signal in INT TERM; do
     env --default-signal=INT "$VDISK" compact slow.vhdx --rate-limit 64K >out 2>err & # 15 minutes
-    job=$!
-    until [ -n "$(find /proc/$job/fd -lname "*/slow.vhdx" 2>/dev/null)" ]; do
-        kill -0 $job || fail "it has ended: $(cat out err)"
-        sleep 0.02
-    done
-    kill -$signal $job
-    ! wait $job || fail "interrupted, yet done: $(cat out)"
-    same "$(cat err)" "vdisk: interrupted" "what it says"
+    cut_short $signal $! has_open slow.vhdx
     same "$(shown slow.vhdx)" "$sum" "interrupted"
     status 0 vdisk check slow.vhdx
 done
@@ -123,15 +119,7 @@ sfdisk -q disk.raw <<<'label: gpt
 start=2048,size=81920' >/dev/null 2>&1 || true
 dd if=fs.raw of=disk.raw bs=1M seek=1 conv=notrunc,sparse status=none
 for image in whole.vhdx whole.vhd part.vhdx part.raw fixed.vhd; do
-    case $image in
-    whole.* | fixed.*) from=fs.raw skip=0 ;;
-    part.*) from=disk.raw skip=1 ;;
-    esac
-    case $image in
-    fixed.*) quietly convert $from $image --type fixed ;;
-    part.raw) cp $from $image ;;
-    *) quietly convert $from $image --block-size 1M ;;
-    esac
+    image_of_fs $image
     before=$(used_of $image)
     status 0 vdisk compact $image --verbose
     grep -q 'ext file system at 0x[0-9a-f]*: [0-9]* bytes are free' err || fail "$image: $(cat err)"

@@ -111,14 +111,7 @@ if command -v strace >/dev/null && strace -D -o /dev/null true 2>/dev/null; then
         sum=$(shown $image)
         for signal in INT TERM; do
             env --default-signal=INT strace -D -f -qq -o trace -e inject=pread64:delay_enter=30000 "$VDISK" resize $image 8M >out 2>err &
-            job=$!
-            until grep -q 'pread64.* 1048576, ' trace 2>/dev/null; do # the first MiB of what may be data
-                kill -0 $job || fail "it has ended: $(cat out err)"
-                sleep 0.02
-            done
-            kill -$signal $job
-            ! wait $job || fail "interrupted, yet done: $(cat out)"
-            same "$(cat err)" "vdisk: interrupted" "what it says"
+            cut_short $signal $! grep -qs 'pread64.* 1048576, ' trace # the first MiB of what may be data
             same "$(shown $image)" "$sum" "interrupted"
             status 0 vdisk check $image
             rm trace
