@@ -69,7 +69,6 @@ struct net_link {
     struct net_card *card;
     unsigned index;
     struct loop *loop;                                        /* of its thread */
-    bool more;                                                /* the card comes back at once: nobody waits */
     void *behind;                                             /* the backend's own for this link */
     uint8_t frame[sizeof(struct net_header) + NET_FRAME_MAX]; /* a backend's: what it receives or sends */
 };

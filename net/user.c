@@ -139,8 +139,6 @@ static bool wait_all(void *owner)
     user->poll[0] = (struct pollfd){.fd = user->link->loop->epoll, .events = POLLIN};
     user->poll_count = 1;
     slirp_pollfds_fill(user->slirp, &timeout, poll_add, user);
-    if (user->link->more)
-        timeout = 0;
     count = poll(user->poll, user->poll_count, timeout > INT32_MAX ? -1 : (int)timeout);
     slirp_pollfds_poll(user->slirp, count < 0, poll_result, user);
     return true;

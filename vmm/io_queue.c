@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The request queues of disk controllers: see io_queue.h. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,8 @@
 #include "io_queue.h"
 #include "machine.h"
 
-#define QUEUES 4u /* as long as nobody asks for more */
+#define QUEUES 4u                     /* as long as nobody asks for more */
+#define SLOTS (VIRTIO_QUEUE_SIZE + 1) /* those that may be in flight, and one to look for the next */
 
 /* ---- Slots ---- */
 
@@ -18,12 +20,11 @@ static struct io_slot *slot_take(struct io_queue *queue)
 {
     struct io_slot *slot = queue->free;
 
+    assert(slot || queue->used < SLOTS);
     if (slot)
         queue->free = slot->next;
-    else if (queue->used < VIRTIO_QUEUE_SIZE)
-        slot = (struct io_slot *)((char *)queue->slots + queue->used++ * queue->ops->slot_size);
     else
-        return NULL;
+        slot = (struct io_slot *)((char *)queue->slots + queue->used++ * queue->ops->slot_size);
     slot->queue = queue;
     queue->taken++;
     return slot;
@@ -44,29 +45,21 @@ void io_slot_push(struct io_slot *slot, size_t written)
 
 void io_queue_kick(struct io_queue *queue)
 {
-    struct io_slot *slot;
+    for (;;) {
+        struct io_slot *slot = slot_take(queue);
+        const char *why;
 
-    do {
-        virtio_queue_listen(queue->virtio, false);
-
-        while ((slot = slot_take(queue))) {
-            const char *why;
-
-            slot->chain = (struct virtio_chain){.iov = slot->iov, .iov_max = IO_SEGMENTS + 2};
-            if (virtio_queue_pop(queue->virtio, &slot->chain) != 1) {
-                slot_free(slot);
-                break;
-            }
-            why = queue->ops->take(slot);
-            if (!why)
-                continue;
+        slot->chain = (struct virtio_chain){.iov = slot->iov, .iov_max = IO_SEGMENTS + 2};
+        if (!virtio_queue_next(queue->virtio, &slot->chain)) {
+            slot_free(slot);
+            return;
+        }
+        why = queue->ops->take(slot);
+        if (why) {
             slot_free(slot);
             virtio_queue_break(queue->virtio, why);
         }
-        if (!slot) /* as many requests as descriptors: what comes now is beyond, and told so */
-            virtio_queue_pop(queue->virtio, &(struct virtio_chain){.iov = NULL});
-    } while (virtio_queue_listen(queue->virtio, true));
-    virtio_queue_signal(queue->virtio);
+    }
 }
 
 /* ---- Limits ---- */
@@ -209,7 +202,7 @@ int io_queue_open(struct io_queue *queue, struct virtio_device *device, unsigned
     int err;
 
     *queue = (struct io_queue){.ops = ops, .virtio = &device->queue[index], .confined = device->machine};
-    queue->slots = calloc(VIRTIO_QUEUE_SIZE, ops->slot_size);
+    queue->slots = calloc(SLOTS, ops->slot_size);
     if (!queue->slots)
         return -ENOMEM;
     err = thread_open(queue, name);

@@ -2,7 +2,7 @@
 /*
  * A request queue of a disk controller: a thread with a loop and a ring of its own, and a slot for each request.
  *
- * A request is popped into a slot, of which there are as many as descriptors, and stays there until it is given back.
+ * A request is popped into a slot, of which there are more than descriptors, and stays there until it is given back.
  *
  * Threads: open, close and reset by whoever holds the machine's lock; everything else is on the queue's thread.
  */

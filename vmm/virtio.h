@@ -60,6 +60,7 @@ struct virtio_queue {
     uint64_t kick_address;          /* where KVM has it; 0: nowhere */
     bool active;                    /* between activate and reset */
     bool broken;                    /* the driver broke the rules; nothing is popped any more */
+    unsigned round;                 /* how often this kick has looked for a request */
     struct vring_desc *descriptors; /* where state says, checked at activation; x86 is little-endian */
     struct vring_avail *avail;
     struct vring_used *used;
@@ -148,6 +149,10 @@ void virtio_queue_unpop(struct virtio_queue *queue, unsigned count);
 
 /* After one or more pushes: interrupts the driver if it wants to be. */
 void virtio_queue_signal(struct virtio_queue *queue);
+
+/* What a kick takes, until it is false: there is no more, or the loop's others come first, and then another kick. The
+ * driver has been signalled. */
+bool virtio_queue_next(struct virtio_queue *queue, struct virtio_chain *chain);
 
 /* A kick of a queue whose requests are answered at once: answer is given each, writes into its writable list, and
  * returns how much; 0: there was no room, and the queue breaks. */

@@ -19,8 +19,6 @@
 #define CONTROL_OK 0u
 #define CONTROL_ERROR 1u
 
-#define SEND_ROUND 64u /* frames, before the other queue has its turn */
-
 #define HEADER sizeof(struct net_header)
 
 struct pair {
@@ -28,7 +26,6 @@ struct pair {
     struct loop_thread thread;
     bool started;
     int error; /* of its beginning */
-    struct loop_hook again;
     struct iovec send_iov[VIRTIO_QUEUE_SIZE], first_iov[VIRTIO_QUEUE_SIZE], iov[VIRTIO_QUEUE_SIZE];
 };
 
@@ -121,37 +118,17 @@ static int deliver(struct net_link *link, const struct net_header *header, const
 
 /* ---- From the guest ---- */
 
-static void send_some(struct pair *pair)
+static void send_frames(struct pair *pair)
 {
     struct net_link *link = &pair->link;
     struct virtio_queue *queue = queue_of(link, 1);
-    unsigned round = 0;
+    struct virtio_chain chain = {.iov = pair->send_iov, .iov_max = VIRTIO_QUEUE_SIZE};
 
-    do {
-        struct virtio_chain chain = {.iov = pair->send_iov, .iov_max = VIRTIO_QUEUE_SIZE};
-
-        virtio_queue_listen(queue, false);
-        while (round < SEND_ROUND && virtio_queue_pop(queue, &chain) > 0) {
-            if (chain.readable_length > HEADER && chain.readable_length <= HEADER + NET_FRAME_MAX)
-                link->card->backend->send(link, chain.readable, chain.readable_count, chain.readable_length);
-            virtio_queue_push(queue, &chain, 0);
-            round++;
-        }
-        if (round == SEND_ROUND)
-            break;
-    } while (virtio_queue_listen(queue, true));
-    link->more = round == SEND_ROUND;
-    virtio_queue_signal(queue);
-}
-
-static bool send_again(void *owner)
-{
-    struct pair *pair = owner;
-
-    if (!pair->link.more)
-        return false;
-    send_some(pair);
-    return true;
+    while (virtio_queue_next(queue, &chain)) {
+        if (chain.readable_length > HEADER && chain.readable_length <= HEADER + NET_FRAME_MAX)
+            link->card->backend->send(link, chain.readable, chain.readable_count, chain.readable_length);
+        virtio_queue_push(queue, &chain, 0);
+    }
 }
 
 /* ---- Control ---- */
@@ -188,7 +165,7 @@ static void kick(struct virtio_queue *queue)
     if (pair >= net->card.link_count)
         virtio_queue_serve(queue, control_answer);
     else if (queue->index % 2)
-        send_some(&net->pair[pair]);
+        send_frames(&net->pair[pair]);
     else if (net->card.backend->resume)
         net->card.backend->resume(&net->pair[pair].link);
 }
@@ -267,7 +244,6 @@ static int pair_open(struct net *net, unsigned index)
     int err;
 
     pair->link = (struct net_link){.card = &net->card, .index = index, .loop = &pair->thread.loop};
-    pair->again = (struct loop_hook){.before_wait = send_again, .owner = pair};
     net->card.link[index] = &pair->link;
     net->card.link_count = index + 1;
     snprintf(name, sizeof(name), "net %u", index);
@@ -281,7 +257,6 @@ static void thread_begin(void *owner)
     struct pair *pair = owner;
 
     pair->error = net_of(pair->link.card)->device.machine ? sandbox_thread(SANDBOX_NET) : 0;
-    loop_hook_add(&pair->thread.loop, &pair->again);
 }
 
 static int parts_open(struct net *net, unsigned pairs)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "vmm/virtio.h"
@@ -47,7 +48,7 @@ static struct {
     pthread_mutex_t lock;
     struct virtio_device device;
     uint8_t config[8];
-    unsigned kicks, resets;
+    unsigned kicks, resets, offers;
 } rig;
 
 static void kick(struct virtio_queue *queue)
@@ -548,6 +549,38 @@ static void test_dirty(void **state)
     memory_track(&rig.memory, false);
 }
 
+/* ---- A driver that offers the next request before the one at hand is answered ---- */
+
+static size_t answer_and_offer(struct virtio_device *device, const struct virtio_chain *chain)
+{
+    (void)device;
+    (void)chain;
+    if (rig.offers > 0) {
+        rig.offers--;
+        offer(0);
+    }
+    return 4;
+}
+
+/* No kick serves it for ever, and none is lost: the queue kicks itself until nothing is left, and listens then. */
+static void test_endless(void **state)
+{
+    struct virtio_queue *queue = &rig.device.queue[0];
+    unsigned kicks = 0;
+    eventfd_t times;
+
+    (void)state;
+    start(0);
+    describe(DESCRIPTORS, 0, DATA, 4, WRITE, 0);
+    offer(0);
+    rig.offers = 999;
+    for (; eventfd_read(queue->kick.fd, &times) == 0; kicks++)
+        virtio_queue_serve(queue, answer_and_offer); /* the first kick is that of activation */
+    assert_int_equal(used()->idx, 1000);
+    assert_int_equal(used()->flags, 0);
+    assert_in_range(kicks, 5, 999);
+}
+
 /* ---- No request is forgotten: the driver offers just when the device goes to sleep ---- */
 
 #define MEETINGS 100000u /* or as many as MEETINGS in the environment says */
@@ -628,7 +661,7 @@ int main(void)
         TEST(test_chain),           TEST(test_indirect), TEST(test_notifications),  TEST(test_hostile),
         TEST(test_too_long),        TEST(test_too_many), TEST(test_rings_outside),  TEST(test_features),
         TEST(test_queue_registers), TEST(test_config),   TEST(test_every_register), TEST(test_masked),
-        TEST(test_dirty),           TEST(test_meeting),  TEST(test_port_bar),
+        TEST(test_dirty),           TEST(test_meeting),  TEST(test_port_bar),       TEST(test_endless),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
