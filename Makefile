@@ -200,6 +200,8 @@ SNAPSHOT_WRAP := file_open file_reopen file_remove file_sync_directory renameat2
 $(BUILD)/tests/crash/snapshot: LDFLAGS += $(SNAPSHOT_WRAP:%=-Wl,--wrap=%)
 # Directories, of which no sync or only that succeeds which the test lets.
 $(BUILD)/tests/unit/unsynced: LDFLAGS += -Wl,--wrap=fsync,--wrap=unlink,--wrap=open64,--wrap=port_pause
+# A kernel that refuses what a ring gives it, in that of rings.
+$(BUILD)/tests/unit/ring: LDFLAGS += -Wl,--wrap=io_uring_submit,--wrap=io_uring_submit_and_wait
 # What a relink makes durable is seen, and fails, in that of relinks.
 $(BUILD)/tests/unit/relink: LDFLAGS += -Wl,--wrap=file_sync,--wrap=file_sync_directory
 

@@ -3,11 +3,13 @@
  * io_uring. The bell is watched by a poll request of the ring itself, so that one wait serves completions and the
  * inbox, and the ring's descriptor tells an outer event loop of both.
  */
+#include <assert.h>
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
 
+#include "mutant.h"
 #include "ring.h"
 
 #define ROW_MIN 2u
@@ -50,16 +52,28 @@ static int uring_descriptor(const struct vdisk_ring *ring)
     return ((const struct uring *)ring->state)->ring.ring_fd;
 }
 
-/* There is always room: the queue has an entry for every piece and one for the bell, and is submitted when full. */
+/* There is always room: the queue has an entry for every piece and one for the bell. */
 static struct io_uring_sqe *entry(struct uring *u)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
-    while (!sqe) {
-        io_uring_submit(&u->ring);
-        sqe = io_uring_get_sqe(&u->ring);
-    }
+    assert(sqe);
     return sqe;
+}
+
+/* What the kernel does not take (it has no memory for a request, or only for some) stays queued and is given to it again:
+ * whoever polls comes back for it, since nobody else would wake him. Any other refusal is of the ring itself, and
+ * there is nothing wrong with it. */
+static void submit(struct vdisk_ring *ring, struct uring *u, bool wait)
+{
+    int taken = wait ? io_uring_submit_and_wait(&u->ring, 1) : io_uring_submit(&u->ring);
+
+    assert(taken >= 0 || taken == -EAGAIN || taken == -EBUSY || taken == -EINTR);
+    if (io_uring_sq_ready(&u->ring) == 0 || MUTANT("ring-refused-forgotten"))
+        return;
+    ring->stirred = true;
+    if (taken <= 0)
+        poll(NULL, 0, 1);
 }
 
 /* A device that is idle gets its first requests before the last of a row is made; one that is busy gets them in rows,
@@ -93,7 +107,7 @@ static void uring_start(struct vdisk_ring *ring, struct piece *piece)
     }
     io_uring_sqe_set_data(sqe, piece);
     if (queue_is_due(ring, u))
-        io_uring_submit(&u->ring);
+        submit(ring, u, false);
 }
 
 static void watch_bell(struct vdisk_ring *ring, struct uring *u)
@@ -116,9 +130,9 @@ static void uring_reap(struct vdisk_ring *ring, bool wait)
 
     watch_bell(ring, u);
     if (wait && io_uring_cq_ready(&u->ring) == 0)
-        io_uring_submit_and_wait(&u->ring, 1);
+        submit(ring, u, true);
     else if (io_uring_sq_ready(&u->ring) > 0)
-        io_uring_submit(&u->ring);
+        submit(ring, u, false);
     else if (io_uring_cq_ready(&u->ring) == 0 && ring->flying > 0)
         io_uring_get_events(&u->ring); /* completions may wait for us to enter the kernel */
     io_uring_for_each_cqe(&u->ring, head, cqe)
