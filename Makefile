@@ -46,14 +46,14 @@ SANITIZE := $(SANITIZE_$(VARIANT))
 CFLAGS   ?= -O2 -g
 # KVM's structs end in what the caller puts behind them: clang warns of that, gcc does not know the warning.
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-gnu-variable-sized-type-not-at-end
-PACKAGES := liburing jansson libcrypto libisal uuid fdisk ext2fs
+PACKAGES := liburing jansson libcrypto libisal uuid fdisk blkid ext2fs
 PKG      := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 ALL_CFLAGS = -std=gnu11 -pthread -fPIC -fno-semantic-interposition -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) \
              $(PKG) $(SANITIZE) $(CFLAGS) $(EXTRA)
 ALL_LDFLAGS = -pthread -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 
 LIB_LIBS  := $(shell pkg-config --libs liburing libisal uuid 2>/dev/null) -laio
-CLI_LIBS  := $(shell pkg-config --libs jansson fdisk ext2fs 2>/dev/null)
+CLI_LIBS  := $(shell pkg-config --libs jansson fdisk blkid ext2fs 2>/dev/null)
 FUSE_LIBS := $(shell pkg-config --libs fuse3 blkid 2>/dev/null && pkg-config --libs jansson)
 NTFS_LIBS := $(shell pkg-config --libs libntfs-3g 2>/dev/null)
 NBD_LIBS  := $(shell pkg-config --libs jansson 2>/dev/null)

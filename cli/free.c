@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Each part of a disk is shown to each that knows a file system. */
+/*
+ * Each part of a disk is shown to each that knows a file system. A disk with partitions is shown as its partitions only: a
+ * file system that it was as a whole before may have left its first blocks, and these speak of what is others' now.
+ */
 #include "cli/free.h"
 
 #include <errno.h>
@@ -75,12 +78,13 @@ static int look_at(void *arg, uint64_t offset, uint64_t length)
 int cli_free_discard(struct cli *cli, struct vdisk *disk, uint64_t *bytes)
 {
     struct free_part part = {.cli = cli, .disk = disk};
+    bool divided = false;
     int err = vdisk_ring_open(1, VDISK_BACKEND_AUTO, &part.ring);
 
     if (err)
         return err;
-    err = cli_partitions_each(disk, look_at, &part);
-    if (!err)
+    err = cli_partitions_each(disk, look_at, &part, &divided);
+    if (!err && !divided)
         err = look_at(&part, 0, vdisk_size(disk));
     vdisk_ring_close(part.ring);
     *bytes += part.bytes;

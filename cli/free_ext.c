@@ -135,6 +135,8 @@ int free_ext(struct free_part *part)
         return 0; /* there is none, or not one that this library knows */
     why = unfit(fs);
     if (!why)
+        err = free_part_alone(part, "ext", &why);
+    if (!err && !why)
         err = discard_free(part, fs);
     if (!err)
         free_part_say(part, "ext", before, why);

@@ -155,7 +155,16 @@ static bool is_dynamic(struct fdisk_partition *partition)
     return type && fdisk_parttype_get_code(type) == 0x42;
 }
 
-int cli_partitions_each(struct vdisk *disk, int (*each)(void *arg, uint64_t offset, uint64_t length), void *arg)
+/* What the boot sector of a file system has where partitions would be is no table: it leads nowhere. */
+static bool is_label_of_disk(struct fdisk_context *context)
+{
+    const char *name = fdisk_has_label(context) ? fdisk_label_get_name(fdisk_get_label(context, NULL)) : NULL;
+
+    return name && strcmp(name, "dos") != 0;
+}
+
+int cli_partitions_each(struct vdisk *disk, int (*each)(void *arg, uint64_t offset, uint64_t length), void *arg,
+                        bool *divided)
 {
     uint64_t unit = vdisk_sector_size(disk), size = vdisk_size(disk);
     struct fdisk_iter *iter = fdisk_new_iter(FDISK_ITER_FORWARD);
@@ -166,13 +175,15 @@ int cli_partitions_each(struct vdisk *disk, int (*each)(void *arg, uint64_t offs
 
     if (err)
         goto free_iter;
+    *divided = is_label_of_disk(v.context);
     if (fdisk_has_label(v.context))
         err = fdisk_get_partitions(v.context, &table);
     while (!err && table && fdisk_table_next_partition(table, iter, &p) == 0) {
         uint64_t start = fdisk_partition_has_start(p) ? fdisk_partition_get_start(p) * unit : 0;
         uint64_t end = fdisk_partition_has_end(p) ? (fdisk_partition_get_end(p) + 1) * unit : 0;
 
-        if (start > 0 && start < end && end <= size && !is_dynamic(p))
+        *divided |= start > 0 && start < size;
+        if (start > 0 && start < end && end <= size && !is_dynamic(p) && !fdisk_partition_is_container(p))
             err = each(arg, start, end - start);
     }
     fdisk_unref_table(table);

@@ -16,9 +16,11 @@ struct cli_partitions {
 /* 0 or -errno. */
 int cli_partitions_read(struct vdisk *disk, struct cli_partitions *partitions);
 
-/* Each partition, bytes; anything but 0 ends it. Those inside an extended one are not seen, and neither are those of
- * Windows's dynamic disks: what begins in one may go on elsewhere. */
-int cli_partitions_each(struct vdisk *disk, int (*each)(void *arg, uint64_t offset, uint64_t length), void *arg);
+/* Each partition, bytes; anything but 0 ends it. An extended one and those inside it are not seen, and neither are those
+ * of Windows's dynamic disks: what begins in one may go on elsewhere. *divided: there are partitions, of whatever kind, so
+ * the disk as a whole is nothing else. */
+int cli_partitions_each(struct vdisk *disk, int (*each)(void *arg, uint64_t offset, uint64_t length), void *arg,
+                        bool *divided);
 
 /* Writes a GPT again, with its backup at the disk's end, or right behind the last partition (near). The backup is durable
  * before the primary names it. */

@@ -140,6 +140,29 @@ cp fs.raw plain.raw
 status 0 vdisk compact plain.raw --no-filesystems
 same "$(sha_of plain.raw)" "$(sha_of fs.raw)" "--no-filesystems"
 
+# What an older file system has left where another thing is now is not believed: of a disk that has partitions since, of an
+# extended partition, of one that something else was put into.
+raw stale.raw $((32 * MIB))
+mke2fs -q -t ext3 stale.raw
+sfdisk -q stale.raw >sfdisk.log 2>&1 <<<'label: dos
+start=2048'
+random_bytes $((12 * MIB)) 9 | dd of=stale.raw bs=1M seek=16 conv=notrunc status=none
+sfdisk -q disk.raw >sfdisk.log 2>&1 <<<'label: dos
+start=2048,size=81920,type=5'
+dd if=fs.raw of=disk.raw bs=1M seek=1 conv=notrunc,sparse status=none
+cp disk.raw extended.raw
+sfdisk -q disk.raw >sfdisk.log 2>&1 <<<'label: dos
+start=2048,size=81920'
+printf 'LUKS\xba\xbe\x00\x01' | dd of=disk.raw bs=1M seek=1 conv=notrunc status=none
+cp disk.raw luks.raw
+for image in stale.raw extended.raw luks.raw; do
+    sum=$(shown $image)
+    status 0 vdisk compact $image --verbose
+    ! grep -q 'bytes are free' err || fail "$image: $(cat err)"
+    same "$(shown $image)" "$sum" "$image after compacting"
+done
+grep -q 'something else is there too, and it may be an old one; its free space stays' err || fail "$(cat err)"
+
 # Misuse
 refused 'none' vdisk compact none
 chmod 444 d.vhd
