@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "engine.h"
 #include "mutant.h"
+#include "pace.h"
 #include "port.h"
 
 #define UNIT (UINT64_C(1) << 20) /* of reading, and of disks without blocks */
@@ -36,7 +36,7 @@ struct compact {
     uint64_t unit;             /* a block, or as much of a disk without blocks */
     uint64_t total, at;        /* progress: bytes */
     uint64_t worked, unsynced; /* bytes read and moved; moved since the last sync */
-    struct timespec began;
+    struct pace pace;
     uint8_t *buffer;
     bool *zero; /* of the unit in hand, by HOLE */
 };
@@ -82,24 +82,12 @@ int disk_read(struct vdisk *disk, void *buffer, uint64_t offset, uint64_t length
     return 0;
 }
 
-/* ---- Pace ---- */
-
 /* After some work: tells, waits as the rate demands. -ECANCELED. */
-static int pace(struct compact *c)
+static int goes_on(struct compact *c)
 {
-    uint64_t rate = c->options ? c->options->rate : 0;
-
     if (c->progress && c->progress->step)
         c->progress->step(c->progress->arg, c->at < c->total ? c->at : c->total, c->total);
-    while (!disk_cancelled(c->progress) && rate) {
-        struct timespec now, nap = {.tv_nsec = 20000000};
-
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if ((double)(now.tv_sec - c->began.tv_sec) + 1e-9 * (double)(now.tv_nsec - c->began.tv_nsec) >=
-            (double)c->worked / (double)rate)
-            break;
-        nanosleep(&nap, NULL);
-    }
+    pace_keep(&c->pace, c->worked, c->progress);
     return disk_cancelled(c->progress) ? -ECANCELED : 0;
 }
 
@@ -214,7 +202,7 @@ static int clean(struct compact *c)
             err = clean_unit(c, offset, length);
         c->at = offset + length;
         if (!err)
-            err = pace(c);
+            err = goes_on(c);
     }
     return err;
 }
@@ -311,7 +299,7 @@ static int pack(struct compact *c, struct vdisk_port *port)
             err = c->disk->format->sync(c->disk);
         }
         if (!err)
-            err = pace(c);
+            err = goes_on(c);
     }
     free(places);
     if (!err)
@@ -340,7 +328,7 @@ static int prepare(struct compact *c)
     c->zero = calloc(RUNS_MAX, sizeof(*c->zero));
     if (!c->buffer || !c->zero)
         return -ENOMEM;
-    clock_gettime(CLOCK_MONOTONIC, &c->began);
+    pace_begin(&c->pace, c->options ? c->options->rate : 0);
     c->total = d->size;
     err = d->format->sync(d);
     if (!err && d->type == DISK_DIFFERENCING && !d->parent)

@@ -29,17 +29,6 @@
 #define FEW (UINT64_C(1) << 20)    /* what is left for the pause */
 #define TRIES 8
 
-static uint64_t done(const struct move *m)
-{
-    return m->files + move_copy_moved(m->copy) + move_copy_shared(m->copy);
-}
-
-static void tell(const struct move *m)
-{
-    if (m->progress && m->progress->step)
-        m->progress->step(m->progress->arg, done(m) < m->total ? done(m) : m->total, m->total);
-}
-
 /* ---- The target ---- */
 
 static int refuse(struct move *m, const char *path)
@@ -106,7 +95,7 @@ static int parents_copy(struct move *m, const char *directory, struct vdisk **pa
         struct vdisk *each = link[--count];
         char *name = move_file_name(directory, each->file->path);
 
-        err = name ? move_file_copy(each, name, &m->log, m->progress, m->files, m->total) : -ENOMEM;
+        err = name ? move_file_copy(m, each, name) : -ENOMEM;
         m->files += each->file->size;
         if (err)
             free(name);
@@ -181,20 +170,12 @@ static int count(struct move *m)
     return 0;
 }
 
-/* Not faster than is allowed. */
-static void keep_rate(const struct move *m)
+static void goes_on(struct move *m)
 {
-    uint64_t rate = m->options->rate, moved = move_copy_moved(m->copy);
-    struct timespec nap = {.tv_nsec = 20000000}, now;
+    uint64_t moved = move_copy_moved(m->copy);
 
-    while (rate > 0 && !disk_cancelled(m->progress)) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if (((double)(now.tv_sec - m->began.tv_sec) + (double)(now.tv_nsec - m->began.tv_nsec) / 1e9) * (double)rate >=
-            (double)moved)
-            return;
-        nanosleep(&nap, NULL);
-        tell(m);
-    }
+    move_tell(m, moved + move_copy_shared(m->copy));
+    pace_keep(&m->pace, m->result.moved + moved, m->progress);
 }
 
 static int range_copy(struct move *m, uint64_t offset, uint64_t length, bool quiet)
@@ -225,8 +206,7 @@ static int copy(struct move *m, uint64_t enough)
         mirror_next(m->mirror, &at, extent.kind == VDISK_EXTENT_DATA || extent.length < CLAIM ? CLAIM : extent.length,
                     &offset, &length);
         err = range_copy(m, offset, length, false);
-        tell(m);
-        keep_rate(m);
+        goes_on(m);
     }
     return err ? err : mirror_failure(m->mirror);
 }
@@ -327,15 +307,13 @@ int move_to(struct move *m)
         err = move_copy_open(m->source, m->target, m->target->parent, &m->copy);
     if (!err)
         err = mirror_open(m->port, m->source, m->target, &m->mirror);
-    if (!err) {
-        clock_gettime(CLOCK_MONOTONIC, &m->began);
+    if (!err)
         err = switch_over(m);
-    }
     if (m->mirror)
         mirror_close(m->mirror);
     if (m->copy) {
-        m->result.moved = move_copy_moved(m->copy);
-        m->result.shared = move_copy_shared(m->copy);
+        m->result.moved += move_copy_moved(m->copy);
+        m->result.shared += move_copy_shared(m->copy);
     }
     move_copy_close(m->copy);
     return err;
@@ -399,6 +377,7 @@ int vdisk_move(struct vdisk_port *port, const char *destination, const struct vd
     m.log = m.options->log.print ? m.options->log : m.source->log;
     m.chain = m.options->flags & VDISK_MOVE_CHAIN;
     m.flatten = m.options->flags & VDISK_MOVE_FLATTEN;
+    pace_begin(&m.pace, m.options->rate);
     err = move(&m, destination);
     if (result)
         *result = m.result;

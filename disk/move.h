@@ -3,8 +3,7 @@
 #ifndef DISK_MOVE_H
 #define DISK_MOVE_H
 
-#include <time.h>
-
+#include "pace.h"
 #include "port.h"
 
 struct move_copy;
@@ -22,7 +21,7 @@ struct move {
     struct move_copy *copy;
     uint64_t total;   /* bytes of data when it began */
     uint64_t files;   /* of parents: copied before */
-    struct timespec began;
+    struct pace pace;
     char **copied;    /* the parents' new names, DISK_CHAIN_MAX; NULL after the last */
     unsigned copies;
     struct vdisk_move_result result;
@@ -46,10 +45,12 @@ struct vdisk_ring *move_copy_ring(struct move_copy *copy);
 uint64_t move_copy_moved(const struct move_copy *copy);
 uint64_t move_copy_shared(const struct move_copy *copy);
 
-/* Copies a file that nobody changes to path, which must not exist, byte by byte with its holes; durable under its name when
- * this returns, and not there at all where it fails. done, of total, is what progress is told from. */
-int move_file_copy(const struct vdisk *link, const char *path, const struct vdisk_log *log,
-                   const struct vdisk_progress *progress, uint64_t done, uint64_t total);
+/* Copies the file of a link, which nobody changes, to path, which must not exist, byte by byte with its holes; durable under
+ * its name when this returns, and not there at all where it fails. */
+int move_file_copy(struct move *m, const struct vdisk *link, const char *path);
+
+/* So many bytes are done of the file in hand. */
+void move_tell(const struct move *m, uint64_t done);
 
 /* The name of path in the directory; malloced. NULL: out of memory. */
 char *move_file_name(const char *directory, const char *path);

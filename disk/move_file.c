@@ -13,7 +13,7 @@
 #include "move.h"
 #include "mutant.h"
 
-#define PART (UINT64_C(8) << 20)
+#define PART (UINT64_C(1) << 20)
 
 char *move_file_name(const char *directory, const char *path)
 {
@@ -21,6 +21,14 @@ char *move_file_name(const char *directory, const char *path)
     char *whole;
 
     return asprintf(&whole, "%s/%s", directory, slash ? slash + 1 : path) < 0 ? NULL : whole;
+}
+
+void move_tell(const struct move *m, uint64_t done)
+{
+    uint64_t all = m->files + done;
+
+    if (m->progress && m->progress->step)
+        m->progress->step(m->progress->arg, all < m->total ? all : m->total, m->total);
 }
 
 static int part_copy(struct file *from, struct file *to, uint64_t position, uint64_t length, void *buffer)
@@ -39,8 +47,7 @@ static int part_copy(struct file *from, struct file *to, uint64_t position, uint
     return 0;
 }
 
-static int bytes_copy(struct file *from, struct file *to, const struct vdisk_progress *progress, uint64_t done,
-                      uint64_t total)
+static int bytes_copy(struct move *m, struct file *from, struct file *to)
 {
     void *buffer = aligned_alloc(4096, PART);
     uint64_t at = 0, data, hole;
@@ -54,26 +61,29 @@ static int bytes_copy(struct file *from, struct file *to, const struct vdisk_pro
             hole = data + PART;
         err = part_copy(from, to, data, hole - data, buffer);
         at = hole;
-        if (!err && disk_cancelled(progress))
-            err = -ECANCELED;
-        if (!err && progress && progress->step)
-            progress->step(progress->arg, done + at < total ? done + at : total, total);
+        if (!err) {
+            m->result.moved += hole - data;
+            move_tell(m, at);
+            pace_keep(&m->pace, m->result.moved, m->progress);
+            err = disk_cancelled(m->progress) ? -ECANCELED : 0;
+        }
     }
     free(buffer);
     return err;
 }
 
 /* All of it, durable, under a name that nobody looks for. */
-static int whole_copy(struct file *from, const char *temporary, const struct vdisk_progress *progress, uint64_t done,
-                      uint64_t total)
+static int whole_copy(struct move *m, struct file *from, const char *temporary)
 {
     struct file *to;
     int err = file_open(AT_FDCWD, temporary, FILE_WRITE | FILE_CREATE, NULL, &to);
 
     if (err)
         return err;
-    if (from->fd < 0 || to->fd < 0 || ioctl(to->fd, FICLONE, from->fd) < 0)
-        err = bytes_copy(from, to, progress, done, total);
+    if (from->fd >= 0 && to->fd >= 0 && ioctl(to->fd, FICLONE, from->fd) == 0)
+        m->result.shared += from->size;
+    else
+        err = bytes_copy(m, from, to);
     if (!err && !MUTANT("move-parent-unsynced"))
         err = file_sync(to);
     file_close(to);
@@ -82,15 +92,14 @@ static int whole_copy(struct file *from, const char *temporary, const struct vdi
     return err;
 }
 
-int move_file_copy(const struct vdisk *link, const char *path, const struct vdisk_log *log,
-                   const struct vdisk_progress *progress, uint64_t done, uint64_t total)
+int move_file_copy(struct move *m, const struct vdisk *link, const char *path)
 {
     char *temporary;
     int err;
 
     if (asprintf(&temporary, "%s.%u.tmp", path, (unsigned)getpid()) < 0)
         return -ENOMEM;
-    err = whole_copy(link->file, temporary, progress, done, total);
+    err = whole_copy(m, link->file, temporary);
     if (!err && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
         err = -errno;
         unlink(temporary);
@@ -101,6 +110,6 @@ int move_file_copy(const struct vdisk *link, const char *path, const struct vdis
     }
     free(temporary);
     return err && err != -ECANCELED
-               ? chain_error(log, err, "disk: %s: cannot be copied to %s: %s", link->file->path, path, strerror(-err))
+               ? chain_error(&m->log, err, "disk: %s: cannot be copied to %s: %s", link->file->path, path, strerror(-err))
                : err;
 }
