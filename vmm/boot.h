@@ -7,6 +7,7 @@
 #ifndef VMM_BOOT_H
 #define VMM_BOOT_H
 
+#include <asm/bootparam.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -69,14 +70,8 @@ void acpi_place(const struct acpi *acpi, uint64_t tables_at, uint8_t rsdp[ACPI_R
 #define BOOT_TABLES 0xe0000u  /* ACPI tables of a direct boot */
 #define BOOT_TABLES_END 0x100000u
 
-/* A range of the memory map (E820 types). */
-struct boot_range {
-    uint64_t start, size;
-    uint32_t type;
-} __attribute__((packed));
-
 #define BOOT_RANGES_MAX 8u
-#define BOOT_RAM 1u
+#define BOOT_RAM 1u /* E820 types */
 #define BOOT_RESERVED 2u
 
 #define BOOT_ORDER_SIZE 4096u
@@ -93,18 +88,20 @@ struct boot {
     /* seabios.c */
     uint8_t *rom; /* mapped: what lies below 4 GiB */
     uint64_t rom_size;
-    struct boot_range map[BOOT_RANGES_MAX];
+    struct boot_e820_entry map[BOOT_RANGES_MAX];
     char order[BOOT_ORDER_SIZE];
 };
 
 int boot_open(struct machine *machine);  /* said */
 int boot_start(struct machine *machine); /* the processors are as after power-on. Said */
 
+int boot_file_open(struct machine *machine, const char *path, uint64_t *size); /* for reading; or -errno, said */
+
 int linux_open(struct machine *machine);
 int linux_start(struct machine *machine);
 int seabios_open(struct machine *machine);
 int seabios_start(struct machine *machine);
 
-unsigned boot_memory_map(const struct machine *machine, struct boot_range range[BOOT_RANGES_MAX]);
+unsigned boot_memory_map(const struct machine *machine, struct boot_e820_entry range[BOOT_RANGES_MAX]);
 
 #endif

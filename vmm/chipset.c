@@ -22,7 +22,7 @@ static int bridges_open(struct chipset *chipset, struct machine *machine)
         return err;
     pci_device_init(&chipset->isa, "piix3 isa bridge", &isa);
     pci_set(&chipset->isa, 0x0e, 1, 0x80); /* header type: more functions follow */
-    for (unsigned i = 0; i < 4; i++) {     /* where INTA# to INTD# go; pci_slot_gsi says the same */
+    for (unsigned i = 0; i < 4; i++) {     /* where INTA# to INTD# go; pci.c says the same */
         pci_set(&chipset->isa, 0x60 + i, 1, i < 2 ? 10 : 11);
         pci_allow(&chipset->isa, 0x60 + i, 1, 0xff);
     }

@@ -23,7 +23,7 @@ DefinitionBlock ("", "DSDT", 2, "VDISK", "HV", 1)
                     0, 0x80000000, 0xfebfffff, 0, 0x7ec00000)
             })
 
-            // INTA# of each slot, as pci_slot_gsi says it.
+            // INTA# of each slot, as pci.c says it.
             Name (_PRT, Package ()
             {
                 Package () { 0x01ffff, 0, 0, 10 }, Package () { 0x02ffff, 0, 0, 10 }, Package () { 0x03ffff, 0, 0, 11 },

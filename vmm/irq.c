@@ -55,12 +55,6 @@ void irq_line_set(struct irq_line *line, bool level)
     pthread_mutex_unlock(&irq->lock);
 }
 
-void irq_line_pulse(struct irq_line *line)
-{
-    irq_line_set(line, true);
-    irq_line_set(line, false);
-}
-
 /* KVM's table: the two PICs and the IOAPIC on the first lines (the timer is GSI 0 on pin 0 of the PIC and 2 of the
  * IOAPIC), then the messages. */
 static int routes_tell(struct irq *irq)

@@ -34,7 +34,6 @@ struct irq_line {
 };
 
 void irq_line_set(struct irq_line *line, bool level);
-void irq_line_pulse(struct irq_line *line); /* an edge: up, and down again */
 
 /* One message-signalled interrupt. */
 struct irq_message {

@@ -5,12 +5,9 @@
  * processor in long mode with the low 4 GiB mapped as they are. The file's header is not trusted: each place is checked
  * to be in memory.
  */
-#include <asm/bootparam.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "boot.h"
@@ -29,21 +26,6 @@
 
 #define PRESENT_WRITABLE 3u
 #define LARGE 0x80u
-
-static int file_open(struct machine *machine, const char *path, uint64_t *size)
-{
-    struct stat stat;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return machine_error(machine, -errno, "%s: %s", path, strerror(errno));
-    if (fstat(fd, &stat) == 0 && S_ISREG(stat.st_mode) && stat.st_size > 0) {
-        *size = (uint64_t)stat.st_size;
-        return fd;
-    }
-    close(fd);
-    return machine_error(machine, -EINVAL, "%s: not a file with something in it", path);
-}
 
 static int file_read(struct machine *machine, int fd, const char *path, uint64_t offset, uint64_t address,
                      uint64_t length)
@@ -94,11 +76,11 @@ int linux_open(struct machine *machine)
 
     if (options->append && strlen(options->append) >= COMMAND_LINE_MAX)
         return machine_error(machine, -EINVAL, "--append: longer than %u bytes", COMMAND_LINE_MAX - 1);
-    boot->kernel = file_open(machine, options->kernel, &boot->kernel_size);
+    boot->kernel = boot_file_open(machine, options->kernel, &boot->kernel_size);
     if (boot->kernel < 0)
         return boot->kernel;
     if (options->initrd) {
-        boot->initrd = file_open(machine, options->initrd, &boot->initrd_size);
+        boot->initrd = boot_file_open(machine, options->initrd, &boot->initrd_size);
         if (boot->initrd < 0)
             return boot->initrd;
     }
@@ -173,7 +155,6 @@ static int tables_write(struct machine *machine, uint64_t *rsdp_at)
 static int zero_page_write(struct machine *machine, const struct setup_header *header)
 {
     struct boot_params page = {.hdr = *header};
-    struct boot_range range[BOOT_RANGES_MAX];
     const char *append = machine->options->append ? machine->options->append : "";
     uint64_t rsdp;
     int err = tables_write(machine, &rsdp);
@@ -182,9 +163,7 @@ static int zero_page_write(struct machine *machine, const struct setup_header *h
     page.hdr.loadflags |= LOADED_HIGH;
     page.hdr.cmd_line_ptr = COMMAND_LINE;
     page.acpi_rsdp_addr = rsdp;
-    page.e820_entries = (uint8_t)boot_memory_map(machine, range);
-    for (unsigned i = 0; i < page.e820_entries; i++)
-        page.e820_table[i] = (struct boot_e820_entry){range[i].start, range[i].size, range[i].type};
+    page.e820_entries = (uint8_t)boot_memory_map(machine, page.e820_table);
     if (err == 0)
         err = memory_write(&machine->memory, COMMAND_LINE, append, strlen(append) + 1);
     return err < 0 ? err : memory_write(&machine->memory, ZERO_PAGE, &page, sizeof(page));

@@ -73,15 +73,12 @@ enum machine_end {
     MACHINE_CRASHED,     /* KVM cannot go on; also a triple fault where no reboot is wanted */
 };
 
-/* What every device that is opened leaves with the machine: how it is closed, and what of it is to be saved. The struct
- * is the device's. */
+/* What every device that is opened leaves with the machine: how it is closed. The struct is the device's. */
 struct machine_part {
     const char *name;
     void (*close)(void *owner);                                    /* NULL: nothing to do */
     void (*resized)(void *owner, const struct machine_disk *disk); /* under the lock; NULL: it has no disk */
     void *owner;
-    void *state; /* one plain struct, no pointers */
-    size_t state_size;
     struct machine_part *next;
 };
 

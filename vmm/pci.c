@@ -40,8 +40,8 @@ bool pci_master(const struct pci_device *device)
     return (pci_get(device, PCI_COMMAND, 2) & PCI_COMMAND_MASTER) != 0;
 }
 
-/* SeaBIOS programs the PIIX's links to 10, 10, 11, 11 and counts slots from 1; the DSDT says the same. */
-unsigned pci_slot_gsi(unsigned slot)
+/* Of its INTA#. SeaBIOS programs the PIIX's links to 10, 10, 11, 11 and counts slots from 1; the DSDT says the same. */
+static unsigned slot_gsi(unsigned slot)
 {
     return ((slot - 1) & 3) < 2 ? 10 : 11;
 }
@@ -221,11 +221,6 @@ static void msix_close(struct pci_device *device)
         irq_message_close(&device->msix.message[i]);
 }
 
-bool pci_msix_enabled(const struct pci_device *device)
-{
-    return device->msix.enabled;
-}
-
 /* The table and the bits are read and written by 4 or 8 bytes, aligned; the rest is nothing. */
 static bool msix_holds(uint64_t start, uint64_t length, uint64_t offset, unsigned size)
 {
@@ -303,11 +298,6 @@ uint8_t pci_capability_add(struct pci_device *device, uint8_t id, uint8_t length
     return at;
 }
 
-void pci_intx_add(struct pci_device *device)
-{
-    pci_set(device, PCI_INTERRUPT_PIN, 1, 1);
-}
-
 static int free_slot(const struct pci *pci)
 {
     for (unsigned slot = 2; slot < PCI_SLOTS; slot++)
@@ -329,7 +319,7 @@ int pci_plug(struct pci *pci, struct pci_device *device, uint8_t devfn)
     assert(!pci->device[devfn]);
     device->pci = pci;
     device->devfn = devfn;
-    device->intx = (struct irq_line){.irq = pci->irq, .gsi = pci_slot_gsi(devfn >> 3)};
+    device->intx = (struct irq_line){.irq = pci->irq, .gsi = slot_gsi(devfn >> 3)};
     if (pci_get(device, PCI_INTERRUPT_PIN, 1))
         pci_set(device, PCI_INTERRUPT_LINE, 1, device->intx.gsi);
     err = bars_allocate(pci, device);

@@ -111,7 +111,6 @@ uint8_t pci_capability_add(struct pci_device *device, uint8_t id, uint8_t length
 void pci_msix_add(struct pci_device *device, unsigned count, unsigned bar, uint32_t table, uint32_t pending);
 uint64_t pci_msix_read(struct pci_device *device, uint64_t offset, unsigned size);
 void pci_msix_write(struct pci_device *device, uint64_t offset, unsigned size, uint64_t value);
-bool pci_msix_enabled(const struct pci_device *device);
 
 #define PCI_ANYWHERE 0xffu /* the next free slot */
 
@@ -119,7 +118,6 @@ bool pci_msix_enabled(const struct pci_device *device);
  * is freed. */
 int pci_plug(struct pci *pci, struct pci_device *device, uint8_t devfn);
 void pci_unplug(struct pci_device *device);
-void pci_intx_add(struct pci_device *device); /* before it is plugged */
 
 /* Any thread. A vector beyond the table, or with MSI-X off, is nothing; one that is masked is kept pending. */
 void pci_msix_fire(struct pci_device *device, unsigned vector);
@@ -132,8 +130,5 @@ void pci_allow(struct pci_device *device, unsigned offset, unsigned size, uint32
 
 /* May the device master the bus (DMA)? A device that is not on virtio asks before it moves data. */
 bool pci_master(const struct pci_device *device);
-
-/* The GSI of INTA# of a slot, as the DSDT says it. */
-unsigned pci_slot_gsi(unsigned slot);
 
 #endif

@@ -6,12 +6,10 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "boot.h"
@@ -132,13 +130,9 @@ static void describe(struct machine *machine)
 static int rom_map(struct machine *machine, int fd, const char *path)
 {
     struct boot *boot = machine->boot;
-    struct stat stat;
 
-    if (fstat(fd, &stat) < 0)
-        return machine_error(machine, -errno, "%s: %s", path, strerror(errno));
-    if (stat.st_size < (off_t)SHADOW || stat.st_size > (off_t)ROM_MAX || stat.st_size % MEMORY_PAGE != 0)
+    if (boot->rom_size < SHADOW || boot->rom_size > ROM_MAX || boot->rom_size % MEMORY_PAGE != 0)
         return machine_error(machine, -EINVAL, "%s: not a firmware image (128 KiB to 8 MiB, in whole pages)", path);
-    boot->rom_size = (uint64_t)stat.st_size;
     boot->rom = mmap(NULL, boot->rom_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
     if (boot->rom != MAP_FAILED)
         return kvm_rom_show(machine, END_OF_4G - boot->rom_size, boot->rom, boot->rom_size);
@@ -149,16 +143,17 @@ static int rom_map(struct machine *machine, int fd, const char *path)
 int seabios_open(struct machine *machine)
 {
     const char *path = machine->options->firmware ? machine->options->firmware : FIRMWARE;
-    int fd = open(path, O_RDONLY | O_CLOEXEC), err;
+    int fd, err;
 
-    if (fd < 0 && !machine->options->firmware && errno == ENOENT)
+    if (!machine->options->firmware && access(path, F_OK) < 0 && errno == ENOENT)
         return machine_error(
             machine, -ENOENT,
             "%s: not there: install the package seabios, or name an image with --firmware, or a kernel with "
             "--kernel",
             path);
+    fd = boot_file_open(machine, path, &machine->boot->rom_size);
     if (fd < 0)
-        return machine_error(machine, -errno, "%s: %s", path, strerror(errno));
+        return fd;
     err = rom_map(machine, fd, path);
     close(fd);
     if (err == 0)

@@ -37,7 +37,7 @@
 
 void virtio_interrupt(struct virtio_device *device, uint16_t vector, uint8_t isr)
 {
-    if (pci_msix_enabled(&device->pci)) {
+    if (device->pci.msix.enabled) {
         pci_msix_fire(&device->pci, vector);
         return;
     }
@@ -397,7 +397,7 @@ static void pci_describe(struct virtio_device *device, const struct virtio_descr
     capability_add(device, VIRTIO_PCI_CAP_NOTIFY_CFG, NOTIFY, description->queue_count * NOTIFY_STEP);
     capability_add(device, VIRTIO_PCI_CAP_ISR_CFG, ISR, 1);
     capability_add(device, VIRTIO_PCI_CAP_COMMON_CFG, COMMON, sizeof(struct virtio_pci_common_cfg));
-    pci_intx_add(&device->pci);
+    pci_set(&device->pci, PCI_INTERRUPT_PIN, 1, 1);
     device->pci.config_written = kicks_place;
     device->pci.reset = reset;
 }
