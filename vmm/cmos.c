@@ -45,21 +45,23 @@ static int64_t now(const struct cmos *cmos)
     return time(NULL) + cmos->state.offset;
 }
 
-static uint8_t encode(const struct cmos *cmos, int value)
+static uint8_t encode(const struct cmos *cmos, unsigned value)
 {
     bool binary = cmos->state.byte[STATUS_B] & B_BINARY;
 
     return (uint8_t)(binary ? value : value / 10 << 4 | value % 10);
 }
 
-static int decode(const struct cmos *cmos, unsigned index)
+/* -1: it is none from low to high. */
+static int decode(const struct cmos *cmos, uint8_t value, int low, int high)
 {
-    uint8_t value = cmos->state.byte[index];
+    int number = cmos->state.byte[STATUS_B] & B_BINARY ? value : (value >> 4) * 10 + (value & 15);
+    bool digits = encode(cmos, (unsigned)number) == value;
 
-    return cmos->state.byte[STATUS_B] & B_BINARY ? value : (value >> 4) * 10 + (value & 15);
+    return digits && number >= low && number <= high ? number : -1;
 }
 
-static uint8_t encode_hour(const struct cmos *cmos, int hour)
+static uint8_t encode_hour(const struct cmos *cmos, unsigned hour)
 {
     if (cmos->state.byte[STATUS_B] & B_24_HOURS)
         return encode(cmos, hour);
@@ -71,35 +73,41 @@ static void time_show(struct cmos *cmos)
 {
     uint8_t *byte = cmos->state.byte;
     time_t seconds = now(cmos);
+    unsigned year;
     struct tm tm;
 
     if ((byte[STATUS_B] & B_SET) || !gmtime_r(&seconds, &tm))
         return;
-    byte[SECONDS] = encode(cmos, tm.tm_sec);
-    byte[MINUTES] = encode(cmos, tm.tm_min);
-    byte[HOURS] = encode_hour(cmos, tm.tm_hour);
-    byte[WEEKDAY] = encode(cmos, tm.tm_wday + 1);
-    byte[DAY] = encode(cmos, tm.tm_mday);
-    byte[MONTH] = encode(cmos, tm.tm_mon + 1);
-    byte[YEAR] = encode(cmos, tm.tm_year % 100);
-    byte[CENTURY] = encode(cmos, tm.tm_year / 100 + 19);
+    year = (unsigned)tm.tm_year + 1900;
+    byte[SECONDS] = encode(cmos, (unsigned)tm.tm_sec);
+    byte[MINUTES] = encode(cmos, (unsigned)tm.tm_min);
+    byte[HOURS] = encode_hour(cmos, (unsigned)tm.tm_hour);
+    byte[WEEKDAY] = encode(cmos, (unsigned)tm.tm_wday + 1);
+    byte[DAY] = encode(cmos, (unsigned)tm.tm_mday);
+    byte[MONTH] = encode(cmos, (unsigned)tm.tm_mon + 1);
+    byte[YEAR] = encode(cmos, year % 100);
+    byte[CENTURY] = encode(cmos, year / 100);
 }
 
+/* The clock goes on as it was where the registers are no time. */
 static void time_take(struct cmos *cmos)
 {
-    uint8_t hour = cmos->state.byte[HOURS];
+    const uint8_t *byte = cmos->state.byte;
+    bool whole = byte[STATUS_B] & B_24_HOURS;
+    int year = decode(cmos, byte[YEAR], 0, 99), century = decode(cmos, byte[CENTURY], 0, 99);
     struct tm tm = {
-        .tm_sec = decode(cmos, SECONDS),
-        .tm_min = decode(cmos, MINUTES),
-        .tm_mday = decode(cmos, DAY),
-        .tm_mon = decode(cmos, MONTH) - 1,
-        .tm_year = decode(cmos, YEAR) + decode(cmos, CENTURY) * 100 - 1900,
+        .tm_sec = decode(cmos, byte[SECONDS], 0, 59),
+        .tm_min = decode(cmos, byte[MINUTES], 0, 59),
+        .tm_hour = whole ? decode(cmos, byte[HOURS], 0, 23) : decode(cmos, byte[HOURS] & 0x7f, 1, 12),
+        .tm_mday = decode(cmos, byte[DAY], 1, 31),
+        .tm_mon = decode(cmos, byte[MONTH], 1, 12) - 1,
+        .tm_year = year + century * 100 - 1900,
     };
 
-    cmos->state.byte[HOURS] = hour & 0x7f;
-    tm.tm_hour = decode(cmos, HOURS);
-    if (!(cmos->state.byte[STATUS_B] & B_24_HOURS))
-        tm.tm_hour = tm.tm_hour % 12 + (hour & 0x80 ? 12 : 0);
+    if (year < 0 || century < 0 || tm.tm_sec < 0 || tm.tm_min < 0 || tm.tm_hour < 0 || tm.tm_mday < 0 || tm.tm_mon < 0)
+        return;
+    if (!whole)
+        tm.tm_hour = tm.tm_hour % 12 + (byte[HOURS] & 0x80 ? 12 : 0);
     cmos->state.offset = timegm(&tm) - time(NULL);
 }
 
