@@ -64,8 +64,9 @@ static void triple_fault(struct cpu *cpu)
 {
     bool last = cpu->machine->options->no_reboot;
 
-    machine_say(cpu->machine, last ? VDISK_ERROR : VDISK_WARNING, "processor %u: triple fault%s", cpu->index,
-                last ? "" : ": the machine starts again");
+    if (last || machine_guest_heard(cpu->machine))
+        machine_say(cpu->machine, last ? VDISK_ERROR : VDISK_WARNING, "processor %u: triple fault%s", cpu->index,
+                    last ? "" : ": the machine starts again");
     if (last)
         machine_stop(cpu->machine, MACHINE_CRASHED);
     else

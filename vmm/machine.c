@@ -16,6 +16,8 @@
 #include "devices.h"
 #include "kvm.h"
 
+#define GUEST_MESSAGES 20u /* in a minute */
+#define MINUTE UINT64_C(60000000000)
 #define PCI_WINDOW_LOW 0x80000000u /* SeaBIOS places BARs from here where memory ends below */
 
 /* ---- Messages and parts ---- */
@@ -49,6 +51,19 @@ int machine_error(struct machine *machine, int error, const char *format, ...)
     say(machine, VDISK_ERROR, format, args);
     va_end(args);
     return error;
+}
+
+bool machine_guest_heard(struct machine *machine)
+{
+    uint64_t minute = loop_now() / MINUTE;
+    unsigned before;
+
+    if (atomic_exchange(&machine->guest_minute, minute) != minute)
+        atomic_store(&machine->guest_heard, 0);
+    before = atomic_fetch_add(&machine->guest_heard, 1);
+    if (before == GUEST_MESSAGES)
+        machine_say(machine, VDISK_WARNING, "the guest gives cause for many messages: no more of them in this minute");
+    return before < GUEST_MESSAGES;
 }
 
 void machine_part_add(struct machine *machine, struct machine_part *part)
@@ -278,7 +293,7 @@ enum machine_end machine_run(struct machine *machine)
         cpus_run(machine);
         loop_run(&machine->loop);
         cpus_pause(machine);
-        if (machine->restart && machine->end == MACHINE_RUNS)
+        if (machine->restart && machine->end == MACHINE_RUNS && machine_guest_heard(machine))
             machine_say(machine, VDISK_NOTE, "reset");
     } while (machine->end == MACHINE_RUNS);
     pthread_mutex_lock(&machine->lock);

@@ -105,6 +105,8 @@ struct machine {
     struct machine_part *parts; /* the last opened first: closed in this order */
     enum machine_end end;       /* under lock, as the next */
     bool restart;
+    _Atomic uint64_t guest_minute; /* of the monotonic clock, in which it was heard last */
+    _Atomic unsigned guest_heard;  /* so often, or not any more */
 };
 
 /* options live as long as the machine. Run returns when the machine has ended. Close allows NULL. */
@@ -118,10 +120,12 @@ void machine_disk_resized(struct machine *machine, unsigned number);
 /* The disk's, or one made from its place: "scsi3". */
 void machine_disk_serial(const struct machine_disk *disk, const char *kind, unsigned number, char serial[21]);
 
-/* Says "<name>: <text>"; any thread. machine_error returns error. */
+/* Says "<name>: <text>"; any thread. machine_error returns error. What the guest can bring about as often as it likes is
+ * said only where machine_guest_heard: so many times in a minute. */
 void machine_say(struct machine *machine, enum vdisk_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 int machine_error(struct machine *machine, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+bool machine_guest_heard(struct machine *machine);
 
 /* Called once by each device while the machine is opened. */
 void machine_part_add(struct machine *machine, struct machine_part *part);

@@ -66,9 +66,10 @@ static void control_a(struct ports *ports, uint8_t value)
 static void panicked(struct ports *ports, uint8_t value)
 {
     if (value & PANICKED) {
-        machine_say(ports->machine, VDISK_ERROR, "the guest has panicked");
+        if (ports->machine->end == MACHINE_RUNS)
+            machine_say(ports->machine, VDISK_ERROR, "the guest has panicked");
         machine_stop(ports->machine, MACHINE_PANICKED);
-    } else if (value & CRASH_LOADED) {
+    } else if (value & CRASH_LOADED && machine_guest_heard(ports->machine)) {
         machine_say(ports->machine, VDISK_WARNING, "the guest has panicked and starts its crash kernel");
     }
 }

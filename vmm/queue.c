@@ -63,7 +63,7 @@ void virtio_queue_break(struct virtio_queue *queue, const char *why)
     if (queue->broken)
         return;
     queue->broken = true;
-    if (device->machine)
+    if (device->machine && machine_guest_heard(device->machine))
         machine_say(device->machine, VDISK_WARNING, "%s: queue %u: %s: stopped until the guest resets the device",
                     device->pci.name, queue->index, why);
     atomic_fetch_or(&device->state.status, VIRTIO_CONFIG_S_NEEDS_RESET);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What sits on the ISA bus, driven by its ports: the clock, which takes no date that is none. */
+/* What sits on the ISA bus, driven by its ports: the clock, which takes no date that is none, and the port by which a
+ * guest tells of its panics, which fills nobody's disk. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,9 +22,20 @@
 #define BINARY 0x04u
 #define WHOLE_DAY 0x02u
 
-static struct machine_options options = {.name = "test", .cpus = 1};
 static struct machine machine;
 static struct cmos cmos;
+static struct ports ports;
+static unsigned said;
+
+static void count(void *arg, enum vdisk_level level, const char *text)
+{
+    (void)arg;
+    (void)level;
+    (void)text;
+    said++;
+}
+
+static struct machine_options options = {.name = "test", .cpus = 1, .log = {count, NULL}};
 
 static int setup(void **state)
 {
@@ -34,12 +46,14 @@ static int setup(void **state)
     test_ok(loop_open(&machine.loop, NULL));
     memset(&cmos, 0, sizeof(cmos));
     test_ok(cmos_open(&cmos, &machine));
+    test_ok(ports_open(&ports, &machine));
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
+    ports_close(&ports);
     cmos_close(&cmos);
     loop_close(&machine.loop);
     irq_close(&machine.irq);
@@ -129,11 +143,25 @@ static void anything(void **state)
     }
 }
 
+/* ---- Panics ---- */
+
+/* Those of two minutes at the most, for the test may begin at the end of one. */
+static void panics(void **state)
+{
+    (void)state;
+    said = 0;
+    bus_write(&machine.pio, PANIC_PORT, 1, 2);
+    test_equal(said, 1);
+    for (unsigned i = 0; i < 10000; i++)
+        bus_write(&machine.pio, PANIC_PORT, 1, 2);
+    assert_in_range(said, 2, 100);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(dates), TEST(no_dates), TEST(anything)};
+    const struct CMUnitTest tests[] = {TEST(dates), TEST(no_dates), TEST(anything), TEST(panics)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
