@@ -5,9 +5,10 @@
  * The process, before it makes its threads: sandbox_files (Landlock) says which files it may open from then on,
  * sandbox_process (seccomp) that it starts no program, makes no process and signals nobody else. Those that work on
  * disks for a control socket need the rest. A thread that a guest can reach narrows itself before it does: one hurdle
- * more, for threads share their memory, and what the process may do is the border. Workers that a control socket's thread
- * starts, for a disk that has moved, keep what it has. What is forbidden fails with EPERM or EACCES, so that data in flight
- * still reach their disks.
+ * more, for threads share their memory, and what the process may do is the border. A disk's worker inherits what the thread may
+ * that called for it: those that a control socket's thread starts keep what that has, and serve the guest too. The library, which
+ * starts them, does not know of sandboxes. What is forbidden fails with EPERM or EACCES, so that data in flight still reach
+ * their disks.
  *
  * 0 or -errno. Under sanitizers, which need more, nothing is done.
  */
