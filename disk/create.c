@@ -231,6 +231,29 @@ static int look_at_target(const char *path, const struct vdisk_create_options *o
     return 0;
 }
 
+/* What is replaced is in use by nobody, and by nobody who comes until then: they would go on with a file that has no name any
+ * more, or find another disk under their own. One that we cannot open others are not kept from. */
+static int replaced_claim(const char *path, const struct vdisk_create_options *o, struct vdisk *parent,
+                          struct file **replaced)
+{
+    static const struct vdisk_log silent;
+    int err;
+
+    *replaced = NULL;
+    if (!(o->flags & VDISK_CREATE_OVERWRITE) || file_open(AT_FDCWD, path, FILE_PEEK, &silent, replaced))
+        return 0;
+    if (chain_find(parent, (*replaced)->device, (*replaced)->inode))
+        err = chain_error(&o->log, -EINVAL, "disk: %s: is in the chain of what is to replace it", path);
+    else if ((err = MUTANT("create-replaces-used") ? 0 : file_claim(*replaced)))
+        chain_error(&o->log, err, "disk: %s: is not replaced: %s", path,
+                    err == -EBUSY ? "it is in use, another process has it open" : strerror(-err));
+    if (err) {
+        file_close(*replaced);
+        *replaced = NULL;
+    }
+    return err;
+}
+
 /* How the child finds its parent, and then the child. */
 static int write_child(const char *path, const char *parent, const struct vdisk_create_options *o,
                        const struct disk_format *format, struct disk_geometry *g, unsigned flags, struct vdisk **disk)
@@ -266,6 +289,7 @@ int vdisk_create(const char *path, const struct vdisk_create_options *o, struct 
     const struct disk_format *format =
         o->format ? chain_format_named(o->format, &o->log) : chain_format_of_suffix(path);
     struct disk_geometry g = {0};
+    struct file *replaced = NULL;
     int err;
 
     if (!format)
@@ -279,17 +303,23 @@ int vdisk_create(const char *path, const struct vdisk_create_options *o, struct 
     if (o->parent ? g.type != DISK_DIFFERENCING : g.type == DISK_DIFFERENCING)
         return chain_error(&o->log, -EINVAL, "disk: %s: %s", path,
                            o->parent ? "only a differencing disk has a parent" : "a differencing disk needs a parent");
-    if (o->parent) {
+    if (o->parent)
         err = open_parent(path, o, format, &g.parent);
-        if (!err)
-            err = write_child(path, o->parent, o, format, &g, 0, disk);
-    } else {
+    if (!err)
+        err = replaced_claim(path, o, g.parent, &replaced);
+    if (!err && o->parent) {
+        err = write_child(path, o->parent, o, format, &g, 0, disk);
+    } else if (!err) {
         err = parse_geometry(path, o, format, &g);
         if (!err)
             err = write_image(path, o, format, &g, 0, disk);
     }
-    if (err)
+    if (err) {
+        file_close(replaced);
         vdisk_close(g.parent);
+    } else {
+        (*disk)->replaced = replaced;
+    }
     return err;
 }
 
@@ -298,6 +328,7 @@ int vdisk_commit(struct vdisk *disk)
     char *from = disk->temporary, *to = strdup(disk->file->path);
     unsigned how = disk->replace ? 0 : RENAME_NOREPLACE;
     struct vdisk_log log = disk->log;
+    struct file *replaced = disk->replaced; /* until the name is another's */
     int err;
 
     if (!from) {
@@ -306,6 +337,7 @@ int vdisk_commit(struct vdisk *disk)
         return -EINVAL;
     }
     disk->temporary = NULL; /* from here on the file is ours, not vdisk_close's */
+    disk->replaced = NULL;
     err = vdisk_close(disk);
     if (!err && !to)
         err = -ENOMEM;
@@ -315,6 +347,7 @@ int vdisk_commit(struct vdisk *disk)
         unlink(from);
     else
         err = MUTANT("create-name-unsynced") ? 0 : file_sync_directory(to);
+    file_close(replaced);
     free(from);
     free(to);
     return err;

@@ -205,6 +205,7 @@ struct vdisk {
     uint64_t data_start, data_end; /* under data_lock: a run of the file seen to hold data (map.c) */
     char *temporary; /* a created disk's name until it is committed to file->path; NULL too where it is to have none */
     bool replace;    /* a file that stands there then */
+    struct file *replaced; /* that file, which nobody may open meanwhile; NULL: there is none */
 };
 
 /* Waits until every piece that asked map before this call has completed. Called from reserve, drop and sync, without

@@ -158,6 +158,7 @@ static int link_end(struct vdisk *disk)
     pthread_mutex_destroy(&disk->data_lock);
     hold_destroy(&disk->hold);
     epoch_destroy(&disk->epoch);
+    file_close(disk->replaced);
     free(disk->temporary);
     free(disk);
     return err;
@@ -186,7 +187,9 @@ int link_reopen(struct vdisk *disk, struct vdisk **fresh)
     d->parent = disk->parent;
     d->temporary = disk->temporary;
     d->replace = disk->replace;
+    d->replaced = disk->replaced;
     disk->temporary = NULL;
+    disk->replaced = NULL;
     track_move(disk, d);
     *fresh = d;
     return link_end(disk);

@@ -88,7 +88,7 @@ struct vdisk *vdisk_parent(const struct vdisk *disk); /* NULL where there is non
 
 /* ---- Create -------------------------------------------------------------------------------------------------- */
 
-#define VDISK_CREATE_OVERWRITE 0x1u /* replace an existing file; otherwise it is -EEXIST */
+#define VDISK_CREATE_OVERWRITE 0x1u /* replace an existing file, unless it is in use (-EBUSY); otherwise it is -EEXIST */
 #define VDISK_CREATE_AZURE 0x2u     /* fixed VHD, size rounded up to 1 MiB, as Azure takes it */
 #define VDISK_CREATE_UNNAMED 0x4u   /* the file has a name for an instant only, and is gone when it is closed, however that comes */
 

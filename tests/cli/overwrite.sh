@@ -28,6 +28,20 @@ quietly create kid.vhdx --parent a.vhdx
 refused 'a.vhdx' vdisk convert kid.vhdx a.vhdx --force
 refused 'kid.vhdx' vdisk create kid.vhdx --parent kid.vhdx --force
 holds kid.vhdx src.raw
+# One that is in use, or beneath a disk that is: who has it open would go on with a file that has no name.
+mkfifo input
+for used in kid.vhdx a.vhdx; do
+    "$VDISK" write kid.vhdx --quiet <input &
+    exec 5>input
+    waits_for_pipe $!
+    refused "$used: is not replaced: it is in use" vdisk create $used --size 4M --force
+    refused "$used: is not replaced: it is in use" vdisk convert src.raw $used --force
+    random_bytes 100000 1 >&5
+    exec 5>&-
+    wait $!
+done
+rm input
+holds kid.vhdx src.raw
 mkdir dir.vhdx
 refused 'dir.vhdx' vdisk convert src.raw dir.vhdx --force
 mkfifo fifo.vhdx
