@@ -37,11 +37,15 @@ static int refuse(struct move *m, const char *path)
     const char *format = m->options->format;
     const struct disk_format *named = chain_format_of_suffix(path);
     struct stat st;
+    int err;
 
     if (!source->writable)
         return disk_error(source, -EROFS, "is open for reading only");
     if (stat(path, &st) == 0 && st.st_dev == source->file->device && st.st_ino == source->file->inode)
         return disk_error(source, -EINVAL, "source and destination are the same file");
+    err = vdisk_childless(source); /* the destination has an identity of its own */
+    if (err)
+        return err;
     if (source->type != DISK_DIFFERENCING || m->flatten)
         return 0;
     if ((format && strcmp(format, source->format->name) != 0) || (!format && named && named != source->format))

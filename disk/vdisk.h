@@ -316,8 +316,8 @@ struct vdisk_move_result {
     uint64_t pause;    /* how long requests had to wait, in nanoseconds */
 };
 
-/* Moves the disk behind the port, which is open for writing, to another file, which must not exist, beside the requests of
- * others. When this succeeds the destination is durable and in use, and the source's file is gone, not a symbolic link to it
+/* Moves the disk behind the port, which is open for writing and no parent (vdisk_childless), to another file, which must not
+ * exist, beside the requests of others. When this succeeds the destination is durable and in use, and the source's file is gone, not a symbolic link to it
  * (parents' files stay: other disks may need them; so does a block device, which is said). Where it fails or is cancelled,
  * the disk goes on where it was, complete, and the destination is gone. After a power cut it is the source if that stands
  * there, and the destination if not. result may be NULL. */

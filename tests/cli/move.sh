@@ -38,6 +38,9 @@ quietly create top.vhdx --parent mid.vhdx
 scatter top.vhdx top 6 4 512
 before=$(sha_of base.vhdx)$(sha_of mid.vhdx)
 refused "has a parent, so it stays a vhdx" vdisk move top.vhdx top.vhd
+refused "base.vhdx: has a child, .*mid.vhdx, which would lose its parent" vdisk move base.vhdx elsewhere.vhdx
+refused "mid.vhdx: has a child, .*top.vhdx, which would lose its parent" vdisk move mid.vhdx sub
+[ -f base.vhdx ] && [ -f mid.vhdx ] && [ ! -e elsewhere.vhdx ] || fail "a parent was moved"
 refused "one of them" vdisk move top.vhdx sub --chain --flatten
 quietly move top.vhdx sub/top2.vhdx
 same "$(hash_of sub/top2.vhdx --parent-dir .)" "$(sha_of top)" "the content"
