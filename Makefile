@@ -70,7 +70,7 @@ FUSE_SRC := $(sort $(wildcard fuse/*.c))
 NTFS_SRC := $(sort $(wildcard ntfs/*.c)) base/sandbox.c
 NBD_SRC  := $(sort $(wildcard nbd/*.c))
 VMM_SRC  := $(sort $(wildcard vmm/*.c scsi/*.c base/*.c net/*.c))
-TEST_SRC := $(sort $(wildcard tests/*/*.c))
+TEST_SRC := $(filter-out $(if $(FUSE_LIBS),,tests/unit/fuse_%),$(sort $(wildcard tests/*/*.c)))
 TEST_AID := $(sort $(wildcard tests/*.c))   # shared by all test programs
 
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/%.o)
@@ -122,7 +122,7 @@ $(BUILD)/hv: $(HV_OBJ) $(VMM) $(SHARED)
 	$(call say,LINK)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(HV_OBJ) $(VMM) -L$(BUILD) -l:$(SONAME) -Wl,-rpath,'$$ORIGIN' $(VMM_LIBS) $(CLI_LIBS)
 
-$(FUSE_SRC:%.c=$(BUILD)/%.o): PKG += $(shell pkg-config --cflags fuse3 blkid 2>/dev/null)
+$(FUSE_SRC:%.c=$(BUILD)/%.o) $(BUILD)/tests/unit/fuse_request.o: PKG += $(shell pkg-config --cflags fuse3 blkid 2>/dev/null)
 
 $(BUILD)/vdisk-fuse: $(FUSE_OBJ) $(SHARED)
 	$(call say,LINK)

@@ -72,6 +72,7 @@ void request_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, str
 {
     struct export *export = fuse_req_userdata(req);
     const struct node *node = node_file(export, ino);
+    uint64_t length = node ? node_length(export, node) : 0; /* asked once: it grows */
     struct slot *slot;
 
     (void)fi;
@@ -79,13 +80,13 @@ void request_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, str
         fuse_reply_err(req, node ? EINVAL : EISDIR);
         return;
     }
-    if ((uint64_t)offset >= node_length(export, node) || size == 0) {
+    if ((uint64_t)offset >= length || size == 0) {
         fuse_reply_buf(req, NULL, 0);
         return;
     }
     slot = server_slot(req);
     slot->offset = node->offset + (uint64_t)offset;
-    slot->length = node_length(export, node) - (uint64_t)offset < size ? node_length(export, node) - (uint64_t)offset : size;
+    slot->length = length - (uint64_t)offset < size ? length - (uint64_t)offset : size;
     slot->iov[0] = (struct iovec){slot->data, end_of(slot) - begin_of(slot)};
     start(slot, VDISK_READ, begin_of(slot), slot->iov[0].iov_len, 1, read_done);
 }
@@ -236,18 +237,19 @@ void request_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size
 {
     struct export *export = fuse_req_userdata(req);
     const struct node *node = node_file(export, ino);
+    uint64_t length = node ? node_length(export, node) : 0;
     struct slot *slot;
 
     if (!node || !export->writable || offset < 0 || size > EXPORT_TRANSFER) {
         fuse_reply_err(req, !node ? EISDIR : export->writable ? EINVAL : EROFS);
         return;
     }
-    if ((uint64_t)offset >= node_length(export, node)) {
+    if ((uint64_t)offset >= length) {
         fuse_reply_err(req, ENOSPC);
         return;
     }
-    if (size > node_length(export, node) - (uint64_t)offset)
-        size = (size_t)(node_length(export, node) - (uint64_t)offset);
+    if (size > length - (uint64_t)offset)
+        size = (size_t)(length - (uint64_t)offset);
     if (size == 0) {
         fuse_reply_write(req, 0);
         return;
@@ -266,6 +268,7 @@ void request_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, o
 {
     struct export *export = fuse_req_userdata(req);
     const struct node *node = node_file(export, ino);
+    uint64_t whole = node ? node_length(export, node) : 0;
     int what = mode & ~FALLOC_FL_KEEP_SIZE;
     struct slot *slot;
 
@@ -278,12 +281,12 @@ void request_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, o
         fuse_reply_err(req, EINVAL);
         return;
     }
-    if ((uint64_t)offset > node_length(export, node) || (uint64_t)length > node_length(export, node) - (uint64_t)offset) {
+    if ((uint64_t)offset > whole || (uint64_t)length > whole - (uint64_t)offset) {
         if (!(mode & FALLOC_FL_KEEP_SIZE)) {
             fuse_reply_err(req, ENOSPC);
             return;
         }
-        length = (uint64_t)offset < node_length(export, node) ? (off_t)(node_length(export, node) - (uint64_t)offset) : 0;
+        length = (uint64_t)offset < whole ? (off_t)(whole - (uint64_t)offset) : 0;
     }
     if (length == 0) {
         fuse_reply_err(req, 0);
