@@ -81,23 +81,21 @@ static int posix_allocate(struct file *file, uint64_t position, uint64_t length)
 
 static int posix_seek_data(struct file *file, uint64_t position, uint64_t *data, uint64_t *hole)
 {
-    off_t at = lseek(file->fd, (off_t)position, SEEK_DATA);
+    off_t at = lseek(file->fd, (off_t)position, SEEK_DATA), end = at;
+    struct stat st;
 
-    if (at < 0 && errno == ENXIO) {
-        *data = file->size;
-        if (hole)
-            *hole = file->size;
-        return 0;
+    if (at < 0 && errno == ENXIO) { /* what somebody has cut off is no hole: who reads it is to hear of that */
+        if (fstat(file->fd, &st) < 0 || (uint64_t)st.st_size < file->size)
+            return -EOPNOTSUPP;
+        at = end = (off_t)file->size;
+    } else if (at >= 0 && hole) {
+        end = lseek(file->fd, at, SEEK_HOLE);
     }
-    if (at < 0)
-        return errno == EINVAL ? -EOPNOTSUPP : -errno;
+    if (at < 0 || end < 0) /* ENXIO: the data has gone meanwhile */
+        return errno == EINVAL || errno == ENXIO ? -EOPNOTSUPP : -errno;
     *data = (uint64_t)at;
-    if (!hole)
-        return 0;
-    at = lseek(file->fd, at, SEEK_HOLE);
-    if (at < 0)
-        return -errno;
-    *hole = (uint64_t)at;
+    if (hole)
+        *hole = (uint64_t)end;
     return 0;
 }
 

@@ -92,13 +92,14 @@ static void advance(struct piece *piece, size_t n)
     }
 }
 
-/* A read that meets the end of the file: only a raw file may end inside its last sector. */
+/* A read that meets the end of the file: only a raw file may end inside its last sector. One that ends before that was cut
+ * while it was open. */
 static int end_of_file(struct piece *piece)
 {
     struct vdisk *disk = piece->disk;
     uint64_t at = piece->position + piece->moved;
 
-    if (piece->write || !disk->tail_reads_zero)
+    if (piece->write || !disk->tail_reads_zero || (disk->size - at >= disk->sector_size && !MUTANT("raw-cut-reads-zero")))
         return disk_error(disk, -EIO, "%s at 0x%llx: the file ends there", piece->write ? "write" : "read",
                           (unsigned long long)at);
     for (int i = 0; i < piece->iov_left; i++)

@@ -51,3 +51,23 @@ same "$(size_of h.raw)" $((1 << 30)) "the size of what was read"
 rc=0
 (vdisk read h.vhdx || echo $? >rc) 2>err | head -c 100 >/dev/null
 [ ! -s err ] || fail "a closed pipe is no news: $(cat err)"
+
+# A file that somebody cuts while it is read: what is missing is an error, and not zeros, whether the map or a read meets it.
+raw hole.raw 64M
+random_bytes $((16 << 20)) 7 | dd of=hole.raw conv=notrunc status=none
+random_bytes $((16 << 20)) 8 | dd of=hole.raw bs=1M seek=48 conv=notrunc status=none
+quietly convert hole.raw hole.vhdx --type fixed
+cut_to() { # SIZE FILE: when what reads it has begun
+    head -c 4096 >/dev/null
+    truncate -s "$1" "$2"
+    cat >/dev/null
+}
+for left in 1M 20M; do
+    for image in hole.raw hole.vhdx; do
+        cp --sparse=always $image cut."${image##*.}"
+        rm -f rc
+        (vdisk read cut."${image##*.}" 2>err || echo $? >rc) | cut_to $left cut."${image##*.}"
+        grep -q 'the file ends there' err || fail "$image, cut to $left: $(cat err)"
+        same "$(cat rc)" 1 "the status of reading $image, cut to $left"
+    done
+done
