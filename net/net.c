@@ -2,6 +2,7 @@
 /* What backends of network cards share. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "net.h"
 
@@ -15,6 +16,20 @@ int net_error(struct net_card *card, int error, const char *format, ...)
     va_end(args);
     card->say(card, text);
     return error;
+}
+
+/* FNV-1a. */
+void net_address_make(const struct net_card *card, unsigned number, uint8_t address[6])
+{
+    static const uint8_t none[6];
+    uint32_t hash = 2166136261u;
+
+    if (memcmp(address, none, 6) != 0)
+        return;
+    for (const char *name = card->machine; *name; name++)
+        hash = (hash ^ (uint8_t)*name) * 16777619u;
+    hash = (hash ^ number) * 16777619u;
+    memcpy(address, (const uint8_t[]){0x52, 0x54, 0, (uint8_t)(hash >> 16), (uint8_t)(hash >> 8), (uint8_t)hash}, 6);
 }
 
 bool net_checksum(const struct net_header *header, uint8_t *frame, size_t length)

@@ -92,6 +92,9 @@ struct net_card {
 /* Says it, and returns error. */
 int net_error(struct net_card *card, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* An address for the card where it is zeros: locally administered, and the same for the same machine's name and number. */
+void net_address_make(const struct net_card *card, unsigned number, uint8_t address[6]);
+
 /* What NET_NEEDS_CHECKSUM asks for, done here. False: it points outside the frame. */
 bool net_checksum(const struct net_header *header, uint8_t *frame, size_t length);
 

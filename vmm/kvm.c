@@ -112,43 +112,30 @@ void kvm_close(struct machine *machine)
         close(machine->kvm);
 }
 
-static int slot_set(struct machine *machine, const struct kvm_userspace_memory_region *region)
+static int slot_set(struct machine *machine, uint32_t slot, uint32_t flags, uint64_t address, const void *host,
+                    uint64_t size)
 {
-    if (ioctl(machine->vm, KVM_SET_USER_MEMORY_REGION, region) == 0)
+    const struct kvm_userspace_memory_region region = {slot, flags, address, size, (uintptr_t)host};
+
+    if (ioctl(machine->vm, KVM_SET_USER_MEMORY_REGION, &region) == 0)
         return 0;
-    return machine_error(machine, -errno, "memory at 0x%llx: %s", region->guest_phys_addr, strerror(errno));
+    return machine_error(machine, -errno, "memory at 0x%llx: %s", (unsigned long long)address, strerror(errno));
 }
 
 int kvm_memory_show(struct machine *machine)
 {
     const struct memory *memory = &machine->memory;
+    int err = 0;
 
-    for (unsigned i = 0; i < memory->region_count; i++) {
-        const struct kvm_userspace_memory_region region = {
-            .slot = i,
-            .guest_phys_addr = memory->region[i].start,
-            .memory_size = memory->region[i].size,
-            .userspace_addr = (uintptr_t)(memory->base + memory->region[i].position),
-        };
-        int err = slot_set(machine, &region);
-
-        if (err < 0)
-            return err;
-    }
-    return 0;
+    for (unsigned i = 0; i < memory->region_count && err == 0; i++)
+        err = slot_set(machine, i, 0, memory->region[i].start, memory->base + memory->region[i].position,
+                       memory->region[i].size);
+    return err;
 }
 
 int kvm_rom_show(struct machine *machine, uint64_t address, const void *host, uint64_t size)
 {
-    const struct kvm_userspace_memory_region region = {
-        .slot = ROM_SLOT,
-        .flags = KVM_MEM_READONLY,
-        .guest_phys_addr = address,
-        .memory_size = size,
-        .userspace_addr = (uintptr_t)host,
-    };
-
-    return slot_set(machine, &region);
+    return slot_set(machine, ROM_SLOT, KVM_MEM_READONLY, address, host, size);
 }
 
 void kvm_reset(struct machine *machine)

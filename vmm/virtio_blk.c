@@ -2,9 +2,8 @@
 /*
  * virtio-blk ([VIRTIO] 5.2): a disk with several queues, each with an I/O thread and a ring of its own.
  *
- * A request is popped into one of the queue's slots, of which there are as many as descriptors, and stays there until
- * its io is done. What it asks is copied once (the header, the segments of a discard) and checked; its data go straight
- * between the guest's memory and the disk.
+ * What a request asks is copied once (the header, the segments of a discard) and checked; its data go straight between
+ * the guest's memory and the disk.
  */
 #include <errno.h>
 #include <linux/virtio_blk.h>

@@ -24,7 +24,6 @@
 struct pair {
     struct net_link link; /* first */
     struct loop_thread thread;
-    bool started;
     int error; /* of its beginning */
     struct iovec send_iov[VIRTIO_QUEUE_SIZE], first_iov[VIRTIO_QUEUE_SIZE], iov[VIRTIO_QUEUE_SIZE];
 };
@@ -181,31 +180,13 @@ static void activate(struct virtio_device *device)
         card->backend->offloads(card, device->state.features);
 }
 
-/* Locally administered, and the same for the same name and place: FNV-1a. */
-static void address_make(struct net *net, const struct machine_nic *nic, unsigned index)
-{
-    static const uint8_t none[6];
-    uint32_t hash = 2166136261u;
-
-    if (memcmp(nic->mac, none, 6) != 0) {
-        memcpy(net->config, nic->mac, 6);
-        return;
-    }
-    for (const char *name = net->card.machine; *name; name++)
-        hash = (hash ^ (uint8_t)*name) * 16777619u;
-    hash = (hash ^ index) * 16777619u;
-    memcpy(net->config, (const uint8_t[]){0x52, 0x54, 0, (uint8_t)(hash >> 16), (uint8_t)(hash >> 8), (uint8_t)hash},
-           6);
-}
-
 /* The threads stop before the backend that they run is closed. */
 static void net_free(struct virtio_device *device)
 {
     struct net *net = (struct net *)device;
 
     for (unsigned i = 0; i < net->card.link_count; i++)
-        if (net->pair[i].started)
-            loop_thread_close(&net->pair[i].thread);
+        loop_thread_close(&net->pair[i].thread);
     net->card.backend->close(&net->card);
     free(net->pair);
     free(net);
@@ -245,10 +226,9 @@ static int pair_open(struct net *net, unsigned index)
 
     pair->link = (struct net_link){.card = &net->card, .index = index, .loop = &pair->thread.loop};
     net->card.link[index] = &pair->link;
-    net->card.link_count = index + 1;
     snprintf(name, sizeof(name), "net %u", index);
     err = loop_thread_open(&pair->thread, name);
-    pair->started = err == 0;
+    net->card.link_count += err == 0;
     return err;
 }
 
@@ -301,7 +281,8 @@ int virtio_net_make(struct machine *machine, struct memory *memory, const struct
                                   .say = say};
     net->pair = calloc(pairs, sizeof(*net->pair));
     snprintf(net->name, sizeof(net->name), "nic %u", index);
-    address_make(net, nic, index);
+    memcpy(net->config, nic->mac, sizeof(nic->mac));
+    net_address_make(&net->card, index, net->config);
     err = net->pair ? parts_open(net, pairs) : -ENOMEM;
     if (err < 0) {
         net_free(&net->device);
