@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "throttle.h"
 
-#include "loop.h"
-
 #define SECOND UINT64_C(1000000000)
 #define SAVED (SECOND / 10)
 
@@ -29,4 +27,60 @@ uint64_t throttle_reserve(struct throttle *throttle, uint64_t bytes)
         start = other > start ? other : start;
     }
     return start > time ? start : 0;
+}
+
+static void timer_set(struct throttle_line *line)
+{
+    uint64_t time = loop_now();
+
+    if (line->first)
+        loop_timer_set(&line->timer, line->first->start > time ? line->first->start - time : 1, 0);
+}
+
+static void timer_ready(struct loop_source *source)
+{
+    struct throttle_line *line = source->owner;
+    uint64_t time = loop_now();
+
+    loop_timer_clear(source);
+    while (line->first && line->first->start <= time)
+        line->turn(throttle_line_take(line));
+    timer_set(line);
+}
+
+int throttle_line_open(struct throttle_line *line, void (*turn)(struct throttle_wait *wait))
+{
+    *line = (struct throttle_line){.turn = turn};
+    return loop_timer_open(&line->timer, timer_ready, line);
+}
+
+void throttle_line_close(struct throttle_line *line)
+{
+    loop_timer_close(&line->timer);
+}
+
+bool throttle_line_enter(struct throttle_line *line, struct throttle *throttle, uint64_t bytes,
+                         struct throttle_wait *wait)
+{
+    struct throttle_wait **link = &line->first;
+
+    wait->start = throttle_reserve(throttle, bytes);
+    if (wait->start == 0)
+        return false;
+    while (*link && (*link)->start <= wait->start)
+        link = &(*link)->next;
+    wait->next = *link;
+    *link = wait;
+    if (line->first == wait)
+        timer_set(line);
+    return true;
+}
+
+struct throttle_wait *throttle_line_take(struct throttle_line *line)
+{
+    struct throttle_wait *wait = line->first;
+
+    if (wait)
+        line->first = wait->next;
+    return wait;
 }

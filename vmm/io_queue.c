@@ -64,54 +64,19 @@ void io_queue_kick(struct io_queue *queue)
 
 /* ---- Limits ---- */
 
-static void timer_set(struct io_queue *queue)
-{
-    uint64_t time = loop_now();
-
-    if (queue->delayed)
-        loop_timer_set(&queue->timer, queue->delayed->start > time ? queue->delayed->start - time : 1, 0);
-}
-
-static void delay(struct io_queue *queue, struct io_slot *slot)
-{
-    struct io_slot **link = &queue->delayed;
-
-    while (*link && (*link)->start <= slot->start)
-        link = &(*link)->next;
-    slot->next = *link;
-    *link = slot;
-    if (queue->delayed == slot)
-        timer_set(queue);
-}
-
-static struct io_slot *undelay(struct io_queue *queue)
-{
-    struct io_slot *slot = queue->delayed;
-
-    if (slot)
-        queue->delayed = slot->next;
-    return slot;
-}
-
-static void timer_ready(struct loop_source *source)
-{
-    struct io_queue *queue = source->owner;
-    uint64_t time = loop_now();
-
-    loop_timer_clear(source);
-    while (queue->delayed && queue->delayed->start <= time)
-        queue->ops->submit(undelay(queue));
-    timer_set(queue);
-    virtio_queue_signal(queue->virtio);
-}
-
 void io_slot_begin(struct io_slot *slot, struct throttle *throttle, uint64_t bytes)
 {
-    slot->start = throttle_reserve(throttle, bytes);
-    if (slot->start > 0)
-        delay(slot->queue, slot);
-    else
+    if (!throttle_line_enter(&slot->queue->delayed, throttle, bytes, &slot->wait))
         slot->queue->ops->submit(slot);
+}
+
+static void turn(struct throttle_wait *wait)
+{
+    struct io_slot *slot = (struct io_slot *)wait;
+    struct io_queue *queue = slot->queue;
+
+    queue->ops->submit(slot);
+    virtio_queue_signal(queue->virtio);
 }
 
 /* ---- Waiting ---- */
@@ -119,9 +84,10 @@ void io_slot_begin(struct io_slot *slot, struct throttle *throttle, uint64_t byt
 void io_queue_drain(void *owner)
 {
     struct io_queue *queue = owner;
+    struct throttle_wait *wait;
 
-    while (queue->delayed)
-        queue->ops->give_up(undelay(queue));
+    while ((wait = throttle_line_take(&queue->delayed)))
+        queue->ops->give_up((struct io_slot *)wait);
     while (queue->taken > 0 && !MUTANT("queue-reset-in-flight"))
         vdisk_ring_poll(queue->ring, true);
     virtio_queue_signal(queue->virtio);
@@ -130,9 +96,10 @@ void io_queue_drain(void *owner)
 static void forget(void *owner)
 {
     struct io_queue *queue = owner;
+    struct throttle_wait *wait;
 
-    while (queue->delayed)
-        slot_free(undelay(queue));
+    while ((wait = throttle_line_take(&queue->delayed)))
+        slot_free((struct io_slot *)wait);
     io_queue_drain(queue);
 }
 
@@ -165,7 +132,7 @@ static void begin(void *owner)
     queue->completed = (struct loop_source){vdisk_ring_fd(queue->ring), NULL, queue};
     queue->error = loop_add(&queue->thread.loop, &queue->completed, EPOLLIN);
     if (queue->error == 0)
-        queue->error = loop_add(&queue->thread.loop, &queue->timer, EPOLLIN);
+        queue->error = loop_add(&queue->thread.loop, &queue->delayed.timer, EPOLLIN);
     if (queue->error) {
         vdisk_ring_close(queue->ring);
         return;
@@ -176,13 +143,13 @@ static void begin(void *owner)
 
 static int thread_open(struct io_queue *queue, const char *name)
 {
-    int err = loop_timer_open(&queue->timer, timer_ready, queue);
+    int err = throttle_line_open(&queue->delayed, turn);
 
     if (err < 0)
         return err;
     err = loop_thread_open(&queue->thread, name);
     if (err < 0)
-        goto close_timer;
+        goto close_line;
     loop_call(&queue->thread.loop, begin, queue);
     err = queue->error;
     if (err < 0)
@@ -191,8 +158,8 @@ static int thread_open(struct io_queue *queue, const char *name)
 
 close_thread:
     loop_thread_close(&queue->thread);
-close_timer:
-    loop_timer_close(&queue->timer);
+close_line:
+    throttle_line_close(&queue->delayed);
     return err;
 }
 
@@ -221,7 +188,7 @@ void io_queue_close(struct io_queue *queue)
         return;
     loop_thread_close(&queue->thread);
     vdisk_ring_close(queue->ring);
-    loop_timer_close(&queue->timer);
+    throttle_line_close(&queue->delayed);
     free(queue->slots);
 }
 

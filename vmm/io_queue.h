@@ -20,9 +20,9 @@ struct io_queue;
 
 /* The device's request begins with one. */
 struct io_slot {
+    struct throttle_wait wait; /* first */
     struct io_queue *queue;
-    struct io_slot *next; /* free, or delayed */
-    uint64_t start;       /* of a delayed one */
+    struct io_slot *next; /* free */
     struct virtio_chain chain;
     struct iovec iov[IO_SEGMENTS + 2];
 };
@@ -45,10 +45,11 @@ struct io_queue {
     struct loop_thread thread;
     struct vdisk_ring *ring; /* polled whenever the loop is about to wait */
     int error;               /* of opening it */
-    struct loop_source completed, timer;
+    struct loop_source completed;
     struct loop_hook hook;
-    struct io_slot *free, *delayed; /* delayed: by start; the timer is for the first */
-    unsigned taken, used;           /* slots that hold a request, and that ever held one */
+    struct throttle_line delayed; /* requests that are not begun yet */
+    struct io_slot *free;
+    unsigned taken, used; /* slots that hold a request, and that ever held one */
     void *slots;
 };
 
