@@ -8,7 +8,7 @@ build="build-essential pkg-config liburing-dev libaio-dev libssl-dev libjansson-
     libfuse3-dev libblkid-dev libfdisk-dev libext2fs-dev ntfs-3g-dev libslirp-dev libseccomp-dev acpica-tools nbdkit nbdkit-plugin-dev"
 tests="libcmocka-dev qemu-utils libvhdi-utils 7zip fuse3 zstd jq openssl strace perl clang libclang-rt-dev cppcheck shellcheck mandoc clang-format
     mmdebstrap qemu-system-x86 seabios
-    fdisk fio libnbd-bin e2fsprogs xfsprogs btrfs-progs ntfs-3g procps"
+    fdisk fio libnbd-bin e2fsprogs xfsprogs btrfs-progs dosfstools mtools ntfs-3g procps"
 bench="fio gnuplot-nox bsdextrautils time xfsprogs qemu-system-common"
 
 missing=

@@ -232,6 +232,25 @@ vhdi_done() {
     rmdir "$mount"
 }
 
+# ntfs_mount VOLUME DIR; ntfs_umount DIR: returns when ntfs-3g has ended, which it does later than umount.
+ntfs_mount() {
+    local i
+    mounts+=("$PWD/$2")
+    ntfs-3g -o no_detach "$1" "$2" >ntfs-3g.log 2>&1 &
+    mounter=$!
+    for ((i = 0; i < 1500; i++)); do
+        ! mountpoint -q "$2" || return 0
+        kill -0 $mounter || fail "ntfs-3g does not mount $1: $(cat ntfs-3g.log)"
+        sleep 0.02
+    done
+    fail "ntfs-3g does not come to mount $1: $(cat ntfs-3g.log)"
+}
+ntfs_umount() {
+    fusermount3 -u "$1" 2>/dev/null || fusermount -u "$1" || umount "$1"
+    unset 'mounts[-1]'
+    wait $mounter
+}
+
 # vhdi_agrees IMAGE RAW: libvhdi reads it as the raw file. Of a chain, libvhdi 20210425 now and then answers a request with
 # the parent's bytes instead of the child's, though it gives the same sectors right when asked in other pieces; so it is
 # asked in other pieces. An image that is wrong never reads right by that.

@@ -12,20 +12,9 @@ mkdir m
 
 # in_ntfs VOLUME COMMAND...: while it is mounted at ./m.
 in_ntfs() {
-    local volume=$1 mounter i
-    shift
-    mounts+=("$PWD/m")
-    ntfs-3g -o no_detach "$volume" m >ntfs-3g.log 2>&1 &
-    mounter=$!
-    for ((i = 0; i < 1500; i++)); do
-        ! mountpoint -q m || break
-        kill -0 $mounter || fail "ntfs-3g does not mount $volume: $(cat ntfs-3g.log)"
-        sleep 0.02
-    done
-    "$@"
-    fusermount3 -u m 2>/dev/null || fusermount -u m || umount m
-    unset 'mounts[-1]'
-    wait $mounter
+    ntfs_mount "$1" m
+    "${@:2}"
+    ntfs_umount m
 }
 files() {
     (cd m && find . -type f -exec sha256sum {} + | sort -k2)
