@@ -326,7 +326,7 @@ int vdisk_create(const char *path, const struct vdisk_create_options *o, struct 
 int vdisk_commit(struct vdisk *disk)
 {
     char *from = disk->temporary, *to = strdup(disk->file->path);
-    unsigned how = disk->replace ? 0 : RENAME_NOREPLACE;
+    bool replace = disk->replace;
     struct vdisk_log log = disk->log;
     struct file *replaced = disk->replaced; /* until the name is another's */
     int err;
@@ -341,8 +341,11 @@ int vdisk_commit(struct vdisk *disk)
     err = vdisk_close(disk);
     if (!err && !to)
         err = -ENOMEM;
-    if (!err && renameat2(AT_FDCWD, from, AT_FDCWD, to, how) < 0)
-        err = chain_error(&log, -errno, "disk: %s: cannot be given its name: %s", to, strerror(errno));
+    if (!err) {
+        err = file_rename(from, to, replace);
+        if (err)
+            chain_error(&log, err, "disk: %s: cannot be given its name: %s", to, strerror(-err));
+    }
     if (err)
         unlink(from);
     else
@@ -356,13 +359,13 @@ int vdisk_commit(struct vdisk *disk)
 int create_appear(struct vdisk *disk)
 {
     const char *to = disk->file->path;
-    unsigned how = disk->replace ? 0 : RENAME_NOREPLACE;
     int err = MUTANT("appear-unsynced") ? 0 : file_sync(disk->file);
 
     if (err)
         return disk_error(disk, err, "cannot be made durable: %s", strerror(-err));
-    if (renameat2(AT_FDCWD, disk->temporary, AT_FDCWD, to, how) < 0)
-        return disk_error(disk, -errno, "cannot be given its name: %s", strerror(errno));
+    err = file_rename(disk->temporary, to, disk->replace);
+    if (err)
+        return disk_error(disk, err, "cannot be given its name: %s", strerror(-err));
     free(disk->temporary);
     disk->temporary = NULL;
     err = MUTANT("appear-name-unsynced") ? 0 : file_sync_directory(to);

@@ -76,6 +76,9 @@ int file_reopen(struct file *file, struct file **fresh);
  * A symbolic link to it stays, and leads nowhere. *gone: it has lost its name, and an error says only that it may have it again after a power cut. */
 int file_remove(const struct file *file, bool *gone);
 
+/* Gives what bears the name from the name to. -EEXIST: something bears that, and is not to be replaced. Not yet durable. */
+int file_rename(const char *from, const char *to, bool replace);
+
 /* The names in the directory that path is in are durable. */
 int file_sync_directory(const char *path);
 

@@ -362,6 +362,19 @@ static int directory_sync(int fd)
     return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
 }
 
+/* NFS, and what others make by FUSE, cannot be told not to replace. A link is made over nothing. */
+int file_rename(const char *from, const char *to, bool replace)
+{
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, replace ? 0 : RENAME_NOREPLACE) == 0)
+        return 0;
+    if (replace || (errno != EINVAL && errno != ENOSYS) || MUTANT("rename-not-by-link"))
+        return -errno;
+    if (link(from, to) < 0)
+        return -errno;
+    unlink(from); /* it has its name; where this fails it has two */
+    return 0;
+}
+
 int file_sync_directory(const char *path)
 {
     int fd = directory_open(path), err;

@@ -100,13 +100,15 @@ int move_file_copy(struct move *m, const struct vdisk *link, const char *path)
     if (asprintf(&temporary, "%s.%u.tmp", path, (unsigned)getpid()) < 0)
         return -ENOMEM;
     err = whole_copy(m, link->file, temporary);
-    if (!err && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
-        err = -errno;
-        unlink(temporary);
-    } else if (!err) {
-        err = file_sync_directory(path);
-        if (err)
-            unlink(path);
+    if (!err) {
+        err = file_rename(temporary, path, false);
+        if (err) {
+            unlink(temporary);
+        } else {
+            err = file_sync_directory(path);
+            if (err)
+                unlink(path);
+        }
     }
     free(temporary);
     return err && err != -ECANCELED
