@@ -178,7 +178,7 @@ static int buses_open(struct machine *machine)
     return err < 0 ? machine_error(machine, err, "buses: %s", strerror(-err)) : 0;
 }
 
-static int disks_open(struct machine *machine)
+static int virtio_blks_open(struct machine *machine)
 {
     int err = 0;
 
@@ -188,13 +188,13 @@ static int disks_open(struct machine *machine)
     return err;
 }
 
-static int nics_open(struct machine *machine)
+static int virtio_nets_open(struct machine *machine)
 {
     int err = 0;
 
     for (unsigned i = 0; i < machine->options->nic_count && err == 0; i++)
         err = virtio_net_open(machine, &machine->options->nic[i], i);
-    return err == 0 ? virtio_rng_open(machine) : err;
+    return err;
 }
 
 /* Before the machine has threads, each of which narrows itself. */
@@ -212,9 +212,22 @@ static int sandbox_open(struct machine *machine)
     return err < 0 ? machine_error(machine, err, "the filter of system calls: %s", strerror(-err)) : 0;
 }
 
+/* What a machine is made of, in the order in which it is opened, and where that is. */
 static int (*const parts[])(struct machine *machine) = {
-    sandbox_open, loop_part_open,   signals_open, kvm_open,  memory_part_open, buses_open, chipset_open,
-    disks_open,   virtio_scsi_open, ide_open,     nics_open, boot_open,        cpus_open,
+    sandbox_open,     /* base/sandbox.c */
+    loop_part_open,   /* base/loop.c */
+    signals_open,     /* here */
+    kvm_open,         /* kvm.c */
+    memory_part_open, /* memory.c */
+    buses_open,       /* bus.c, irq.c, pci.c */
+    chipset_open,     /* chipset.c: pm.c, cmos.c, serial.c, ports.c */
+    virtio_blks_open, /* virtio_blk.c, by io_queue.c, virtio_queue.c and virtio.c, as the next */
+    virtio_scsi_open, /* virtio_scsi.c, and scsi/ */
+    ide_open,         /* ide.c, ide_dma.c */
+    virtio_nets_open, /* virtio_net.c, and net/ */
+    virtio_rng_open,  /* virtio_rng.c */
+    boot_open,        /* boot.c: linux.c or seabios.c, with fwcfg.c, acpi.c and dsdt.asl */
+    cpus_open,        /* cpu.c, cpu_state.c, cpuid.c */
 };
 
 int machine_open(const struct machine_options *options, struct machine **result)

@@ -2,8 +2,8 @@
 /*
  * Virtio 1.x over PCI (modern only), with split queues. [VIRTIO] is the OASIS specification, version 1.2.
  *
- * virtio.c is the transport: what the guest sees in the BAR. queue.c is the data path: virtio_queue_pop copies each
- * descriptor once, checks the copy and gives two lists of memory, what the device may read and what it may write.
+ * virtio.c is the transport: what the guest sees in the BAR. virtio_queue.c is the data path: virtio_queue_pop copies
+ * each descriptor once, checks the copy and gives two lists of memory, what the device may read and what it may write.
  *
  * Threads: a queue's kick runs on the queue's loop, and from activate to reset only that thread touches the queue (pop,
  * push, signal). Everything else is under the machine's lock. reset is called under that lock, from a vCPU: it stops
