@@ -192,6 +192,8 @@ static int open_descriptor(int dir_fd, const char *path, unsigned flags)
 
     if (flags & FILE_CREATE)
         mode |= O_CREAT | O_EXCL;
+    else if (flags & FILE_DEVICE && flags & FILE_WRITE && !MUTANT("device-shared"))
+        mode |= O_EXCL; /* of a block device: nobody has mounted it, or opened it so. Of a file it means nothing */
     if (dir_fd == AT_FDCWD)
         fd = open(path, mode, 0666);
     else
@@ -254,7 +256,9 @@ static int prepare(struct file *file, int dir_fd, unsigned flags)
     file->fd = open_descriptor(dir_fd, file->path, flags);
     if (file->fd < 0)
         return file_error(file, "file", file->fd, "cannot open for %s: %s", flags & FILE_WRITE ? "writing" : "reading",
-                          file->fd == -EXDEV ? "leaves the directory" : strerror(-file->fd));
+                          file->fd == -EXDEV   ? "leaves the directory"
+                          : file->fd == -EBUSY ? "is in use: it is mounted, part of another device, or open for writing"
+                                               : strerror(-file->fd));
     err = look_at(file, flags);
     if (err)
         return err;
