@@ -24,6 +24,7 @@
 
 #define TYPE "fuse.vdisk"
 #define TRIES 100 /* of 100 ms: a file system inside may have a process that is still writing (ntfs-3g) */
+#define LOOKS 10  /* the same: what walks file systems in the background is gone by then */
 
 extern char **environ;
 
@@ -201,14 +202,14 @@ static int unmount_all(struct cli *cli, struct mount *mount)
 
     while (err == 0 && (inside = mount_find(mount->directory, true, type))) {
         nested = true;
-        err = unmount(cli, inside, 0);
+        err = unmount(cli, inside, LOOKS);
         free(inside);
     }
     if (err < 0)
         return err;
     mount_look(mount);
     flushed = mount->process < 0 ? 0 : flush(cli, mount->directory);
-    err = unmount(cli, mount->directory, nested ? TRIES : 0);
+    err = unmount(cli, mount->directory, nested ? TRIES : LOOKS);
     if (err == 0)
         err = mount_wait(cli, mount, flushed < 0);
     return err ? err : flushed;
