@@ -262,8 +262,10 @@ static int session_open(struct export *export)
         err = export->session ? 0 : -EINVAL;
     }
     fuse_opt_free_args(&args);
-    if (err < 0)
+    if (err < 0) {
+        message_say(VDISK_ERROR, "%s: cannot be mounted on: %s", given.directory, *last_words ? last_words : strerror(-err));
         return err;
+    }
     if (fuse_session_mount(export->session, given.directory) == 0)
         return 0;
     message_say(VDISK_ERROR, "%s: cannot be mounted on: %s", given.directory, last_words);
