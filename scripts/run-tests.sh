@@ -62,6 +62,7 @@ run_one() {
         echo failed
         {
             [ $rc -eq 124 ] && echo "timed out after ${TEST_TIMEOUT:-900} s" >>"$scratch/result/$key.log"
+            [ $rc -gt 128 ] && echo "ended by SIG$(kill -l "$rc")" >>"$scratch/result/$key.log"
             printf 'FAIL  %-40s %6s s  (status %d)\n' "$name" "$seconds" "$rc" >&3
             echo "$name:"
             tail -n 60 "$scratch/result/$key.log" | sed 's/^/      | /'

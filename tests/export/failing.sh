@@ -25,13 +25,10 @@ failing() {
 
 # mended FORMAT [SIGNAL]: it fails no more, but has ended.
 mended() {
-    local pid i
+    local pid
     pid=$(cat bad.pid)
     kill "-${2:-TERM}" "$pid"
-    for ((i = 0; i < 600; i++)); do
-        case $(ps -o stat= -p "$pid" || true) in "" | Z*) break ;; esac
-        sleep 0.05
-    done
+    ended "$pid" || fail "QEMU does not end"
     rm -f bad.pid
     [ "${2:-}" = KILL ] || gone "$1"
 }
