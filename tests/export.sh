@@ -24,6 +24,14 @@ holder() {
     pgrep -f "^vdisk-fuse .* $1\$" | tail -n 1
 }
 
+# kill_holder DIR: who serves it dies at once, and is gone when this returns.
+kill_holder() {
+    local pid
+    pid=$(holder "$PWD/$1")
+    kill -9 "$pid"
+    ended "$pid" || fail "the killed server of $1 does not end"
+}
+
 # root_and_loop: for what only the kernel mounts.
 root_and_loop() {
     [ "$(id -u)" -eq 0 ] || skip "not root: loop devices are out of reach"

@@ -106,7 +106,7 @@ if [ -x "$BUILD/vdisk-fuse" ] && [ -w /dev/fuse ]; then
     cmp <(vdisk read k.vhdx --offset 20M --length 4194304) part
 
     attach a1.vhdx m
-    kill -9 "$(holder "$PWD/m")"
+    kill_holder m
     vdisk umount m
     unset 'mounts[-1]'
     same "$(sockets)" 2 "sockets of the dead"

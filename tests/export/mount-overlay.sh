@@ -47,7 +47,7 @@ for f in vhd vhdx; do
     holds c.$f <(vdisk read c.$f) # others may read the image meanwhile
     [ -z "$(find . -name 'vdisk-overlay*')" ] || fail "the overlay has a name"
     if [ $f = vhd ]; then detach m; else
-        kill -9 "$(holder "$PWD/m")"
+        kill_holder m
         detach m
     fi
     [ -z "$(find . -name 'vdisk-overlay*')" ] || fail "the overlay is left behind"

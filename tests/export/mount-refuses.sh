@@ -37,7 +37,7 @@ detach m
 
 # A mount whose process died is told, and can be removed.
 attach a.vhdx m
-kill -9 "$(holder "$PWD/m")"
+kill_holder m
 refused "has died" vdisk mount b.vhdx m
 vdisk umount m
 unset 'mounts[-1]'

@@ -66,7 +66,7 @@ if [ -x "$BUILD/vdisk-fuse" ] && [ -w /dev/fuse ]; then
     same "$(hash_of moved-a.vhdx)" "$before" "the content"
 
     attach moved-a.vhdx m # and its process is killed
-    kill -9 "$(holder "$PWD/m")"
+    kill_holder m
     vdisk umount m
     unset 'mounts[-1]'
     same "$(find "$VDISK_RUNTIME_DIR" -type s | wc -l)" 1 "sockets of the dead"
