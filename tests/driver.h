@@ -106,7 +106,7 @@ static inline void driver_give_again(struct driver *driver, unsigned index, uint
 
     queue->avail->ring[queue->next % DRIVER_SIZE] = first;
     __atomic_store_n(&queue->avail->idx, ++queue->next, __ATOMIC_SEQ_CST);
-    driver_put(driver, 0x3000 + 4 * index, 2, index);
+    driver_put(driver, 0x3000 + 2 * index, 2, index);
 }
 
 /* Makes a chain available, from descriptor first on, and kicks. */

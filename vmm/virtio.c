@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The virtio-pci transport ([VIRTIO] 4.1): one memory BAR with all of the registers, a page each, and the MSI-X table.
- * A notification is an ioeventfd of its own for each queue, so that it wakes the queue's thread without leaving the
- * kernel.
+ * The virtio-pci transport ([VIRTIO] 4.1): a memory BAR with all of the registers, a page each, and the MSI-X table;
+ * and one of ports for the notifications. Each queue's port is an ioeventfd of its own, which wakes the queue's thread
+ * without leaving the kernel: a port, because KVM has to emulate the instruction that writes to memory, except where
+ * the processor is Intel's. A driver that knows no ports notifies in the memory BAR.
  */
 #include <assert.h>
 #include <errno.h>
@@ -26,7 +27,9 @@
 #define MSIX_TABLE 0x4000u
 #define MSIX_PENDING 0x5000u
 #define PAGE 0x1000u
-#define NOTIFY_STEP 4u /* one address a queue */
+#define PORTS 2u       /* the other BAR */
+#define PORTS_MIN 16u  /* bytes */
+#define NOTIFY_STEP 2u /* one address a queue */
 
 #define PCI_VENDOR_VIRTIO 0x1af4
 #define PCI_DEVICE_VIRTIO 0x1040 /* and the virtio device's id */
@@ -65,21 +68,21 @@ static void kicked(struct loop_source *source)
 
 static void ioeventfd_tell(struct virtio_queue *queue, uint64_t address, uint32_t flags)
 {
-    struct kvm_ioeventfd event = {.addr = address, .fd = queue->kick.fd, .flags = flags};
+    struct kvm_ioeventfd event = {.addr = address, .fd = queue->kick.fd, .flags = KVM_IOEVENTFD_FLAG_PIO | flags};
 
     if (queue->device->machine)
         ioctl(queue->device->machine->vm, KVM_IOEVENTFD, &event);
 }
 
-/* The ioeventfds follow the BAR. Without one (KVM ran out of them) the write comes to bar_write. */
+/* The ioeventfds follow the BAR. Without one (KVM ran out of them) the write comes to ports_write. */
 static void kicks_place(struct pci_device *pci)
 {
     struct virtio_device *device = (struct virtio_device *)pci;
-    const struct pci_bar *bar = &pci->bar[BAR];
+    const struct pci_bar *bar = &pci->bar[PORTS];
 
     for (unsigned i = 0; i < device->about.queue_count; i++) {
         struct virtio_queue *queue = &device->queue[i];
-        uint64_t address = bar->mapped ? bar->range.start + NOTIFY + i * NOTIFY_STEP : 0;
+        uint64_t address = bar->mapped ? bar->range.start + i * NOTIFY_STEP : 0;
 
         if (queue->kick_address == address)
             continue;
@@ -300,7 +303,17 @@ static void common_write(struct virtio_device *device, uint64_t offset, unsigned
     }
 }
 
-/* ---- The BAR ---- */
+/* ---- The BARs ---- */
+
+static void ports_write(void *owner, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct virtio_device *device = owner;
+
+    (void)size;
+    (void)value;
+    if (offset / NOTIFY_STEP < device->about.queue_count)
+        eventfd_write(device->queue[offset / NOTIFY_STEP].kick.fd, 1);
+}
 
 static uint64_t isr_read(struct virtio_device *device)
 {
@@ -352,8 +365,7 @@ static void bar_write(void *owner, uint64_t offset, unsigned size, uint64_t valu
         device_config_write(device, in_page, size, value);
         break;
     case NOTIFY:
-        if (in_page / NOTIFY_STEP < device->about.queue_count)
-            eventfd_write(device->queue[in_page / NOTIFY_STEP].kick.fd, 1);
+        ports_write(device, in_page, size, value);
         break;
     default:
         pci_msix_write(&device->pci, offset, size, value);
@@ -362,7 +374,7 @@ static void bar_write(void *owner, uint64_t offset, unsigned size, uint64_t valu
 
 /* ---- Description ---- */
 
-static void capability_add(struct virtio_device *device, uint8_t type, uint32_t offset, uint32_t length)
+static void capability_add(struct virtio_device *device, uint8_t type, uint8_t bar, uint32_t offset, uint32_t length)
 {
     bool notify = type == VIRTIO_PCI_CAP_NOTIFY_CFG;
     uint8_t size = notify ? sizeof(struct virtio_pci_notify_cap) : sizeof(struct virtio_pci_cap);
@@ -370,7 +382,7 @@ static void capability_add(struct virtio_device *device, uint8_t type, uint32_t 
 
     pci_set(&device->pci, at + VIRTIO_PCI_CAP_LEN, 1, size);
     pci_set(&device->pci, at + VIRTIO_PCI_CAP_CFG_TYPE, 1, type);
-    pci_set(&device->pci, at + VIRTIO_PCI_CAP_BAR, 1, BAR);
+    pci_set(&device->pci, at + VIRTIO_PCI_CAP_BAR, 1, bar);
     pci_set(&device->pci, at + VIRTIO_PCI_CAP_OFFSET, 4, offset);
     pci_set(&device->pci, at + VIRTIO_PCI_CAP_LENGTH, 4, length);
     if (notify)
@@ -388,15 +400,22 @@ static void pci_describe(struct virtio_device *device, const struct virtio_descr
         .revision = 1,
     };
     const struct bus_range range = {.size = BAR_SIZE, .owner = device, .read = bar_read, .write = bar_write};
+    struct bus_range ports = {.size = PORTS_MIN, .owner = device, .write = ports_write};
+
+    while (ports.size < (uint64_t)description->queue_count * NOTIFY_STEP)
+        ports.size *= 2;
 
     pci_device_init(&device->pci, description->name, &id);
     pci_bar_add(&device->pci, BAR, false, &range);
+    pci_bar_add(&device->pci, PORTS, true, &ports);
     pci_msix_add(&device->pci, description->queue_count + 1, BAR, MSIX_TABLE, MSIX_PENDING);
     if (description->config_size > 0)
-        capability_add(device, VIRTIO_PCI_CAP_DEVICE_CFG, CONFIG, description->config_size);
-    capability_add(device, VIRTIO_PCI_CAP_NOTIFY_CFG, NOTIFY, description->queue_count * NOTIFY_STEP);
-    capability_add(device, VIRTIO_PCI_CAP_ISR_CFG, ISR, 1);
-    capability_add(device, VIRTIO_PCI_CAP_COMMON_CFG, COMMON, sizeof(struct virtio_pci_common_cfg));
+        capability_add(device, VIRTIO_PCI_CAP_DEVICE_CFG, BAR, CONFIG, description->config_size);
+    capability_add(device, VIRTIO_PCI_CAP_NOTIFY_CFG, BAR, NOTIFY, description->queue_count * NOTIFY_STEP);
+    capability_add(device, VIRTIO_PCI_CAP_ISR_CFG, BAR, ISR, 1);
+    /* What is added later is found earlier: the ports. */
+    capability_add(device, VIRTIO_PCI_CAP_NOTIFY_CFG, PORTS, 0, description->queue_count * NOTIFY_STEP);
+    capability_add(device, VIRTIO_PCI_CAP_COMMON_CFG, BAR, COMMON, sizeof(struct virtio_pci_common_cfg));
     pci_set(&device->pci, PCI_INTERRUPT_PIN, 1, 1);
     device->pci.config_written = kicks_place;
     device->pci.reset = reset;

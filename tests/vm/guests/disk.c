@@ -56,6 +56,7 @@ struct request {
 
 struct guest {
     volatile uint8_t *bar;
+    uint16_t ports; /* of the queues' notifications */
     uint64_t blocks;
     uint16_t seen; /* of the used ring */
     uint64_t random;
@@ -170,8 +171,9 @@ static void start(struct guest *guest)
     while (pci_read(slot, 0) != 0x10421af4)
         if (++slot == 32)
             bad("machine: no virtio-blk below slot ", slot);
-    pci_write(slot, 4, 6);
+    pci_write(slot, 4, 7);
     guest->bar = (volatile uint8_t *)(uint64_t)(pci_read(slot, 0x10) & ~15u);
+    guest->ports = (uint16_t)(pci_read(slot, 0x18) & ~15u);
     device = common(guest);
     device->device_status = 0;
     device->device_status = 1 | 2;
@@ -217,7 +219,7 @@ static void run(struct guest *guest, unsigned count)
     __asm__ volatile("" : : : "memory");
     AVAIL->index = (uint16_t)(AVAIL->index + count);
     __asm__ volatile("mfence" : : : "memory");
-    *(volatile uint16_t *)(guest->bar + 0x3000) = 0;
+    outw(guest->ports, 0);
     for (unsigned turns = 0; USED->index != end; turns++) {
         if (turns == PATIENCE)
             bad("disk: no answer after so many turns: ", turns);
