@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# Over NBD: what nbdinfo is told, what nbdcopy and qemu read and write, holes, zeroing and trimming, chains, refusals.
+# Over NBD: what nbdinfo is told, what nbdcopy and qemu read and write, holes, zeroing and trimming, chains, refusals. Where
+# GUESTFISH is how to call guestfish, that too: it brings a kernel and a hundred packages, and starts a virtual machine twice.
 . "$(dirname "$0")/../lib.sh"
 . "$(dirname "$0")/../export.sh"
 served
@@ -79,3 +80,33 @@ sound other.vhdx
 refused "at most" vdisk serve h.vhdx --socket "$(printf '%0200d' 0)"
 same "$(vdisk serve h.vhdx --quiet -- --run "nbdinfo --size \"\$uri\"")" 1099511627776
 sound h.vhdx
+
+# fish COMMAND...: of guestfish, with ":" between them.
+fish() {
+    # shellcheck disable=SC2086
+    LIBGUESTFS_BACKEND=direct timeout 900 $GUESTFISH --format=raw -a "nbd://?socket=$PWD/g.vhdx.sock" run : "$@" </dev/null
+}
+sums() {
+    (cd "$1" && find . -type f -exec sha256sum {} +) | sort -k2
+}
+if [ -n "${GUESTFISH:-}" ]; then
+    tree=/usr/include/linux
+    tar -C $tree -cf tree.tar .
+    quietly create p.vhdx --size 256M
+    quietly create g.vhdx --parent p.vhdx
+    before=$(sha_of p.vhdx)
+    serve g.vhdx
+    fish blockdev-getsize64 /dev/sda : part-disk /dev/sda gpt : mkfs ext4 /dev/sda1 : mount /dev/sda1 / : mkdir /more : \
+        tar-in "$PWD/tree.tar" /more : tar-in "$PWD/tree.tar" / : rm-rf /more : fstrim / : umount / : e2fsck-f /dev/sda1 >out
+    same "$(head -n 1 out)" 268435456 "the size that its machine sees"
+    fish mount-ro /dev/sda1 / : checksums-out sha256 / "$PWD/seen"
+    sort -k2 seen | diff -q - <(sums $tree) || fail "its machine reads another tree"
+    unserve g.vhdx
+    sound g.vhdx
+    same "$(sha_of p.vhdx)" "$before" "the parent"
+    exported
+    root_and_loop
+    attach g.vhdx m --fs --read-only
+    diff -q <(sums m/fs1) <(sums $tree) || fail "mounted here it is another tree"
+    detach m
+fi
