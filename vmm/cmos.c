@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The MC146818 clock and its memory, where firmware looks for the size of memory. The time is UTC. */
-#include <string.h>
 #include <time.h>
 
 #include "chipset.h"

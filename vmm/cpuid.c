@@ -74,11 +74,6 @@ static void topology(struct kvm_cpuid_entry2 *entry, unsigned index, unsigned co
     }
 }
 
-static void clear(struct kvm_cpuid_entry2 *entry)
-{
-    entry->eax = entry->ebx = entry->ecx = entry->edx = 0;
-}
-
 static void filter(struct cpu *cpu, struct kvm_cpuid_entry2 *entry, unsigned count)
 {
     switch (entry->function) {
@@ -95,7 +90,7 @@ static void filter(struct cpu *cpu, struct kvm_cpuid_entry2 *entry, unsigned cou
     case 0xa:        /* performance counters */
     case 0x8000000a: /* SVM */
     case 0x80000022: /* performance counters */
-        clear(entry);
+        entry->eax = entry->ebx = entry->ecx = entry->edx = 0;
         break;
     case 0x80000001:
         entry->ecx &= ~(AMD1_ECX_SVM | AMD1_ECX_PERFCTR | AMD1_ECX_CMP_LEGACY);

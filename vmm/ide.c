@@ -6,7 +6,6 @@
  * blocks of one sector or a few; for DMA all at once, straight to the memory that the bus master's table describes.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "disk/mutant.h"

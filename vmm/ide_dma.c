@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -123,17 +122,13 @@ bool ide_table_walk(struct ide_channel *channel, uint64_t bytes)
 
 static uint64_t master_read(void *owner, uint64_t offset, unsigned size)
 {
-    struct ide *ide = owner;
+    const struct ide *ide = owner;
     const struct ide_registers *registers = &ide->channel[offset / 8].registers;
-    uint8_t bytes[8] = {registers->master_command, 0, registers->master_status};
-    struct le32 table = le32_of(registers->master_table);
-    uint64_t value = 0;
 
-    memcpy(&bytes[4], &table, sizeof(table));
-    offset %= 8;
-    for (unsigned i = 0; i < size && offset + i < 8; i++)
-        value |= (uint64_t)bytes[offset + i] << 8 * i;
-    return value;
+    (void)size;
+    return (registers->master_command | (uint64_t)registers->master_status << 16 |
+            (uint64_t)registers->master_table << 32) >>
+           8 * (offset % 8);
 }
 
 /* A transfer that is stopped in flight has happened all the same: the guest goes on when it has. */

@@ -6,7 +6,6 @@
  * to be in memory.
  */
 #include <errno.h>
-#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -141,12 +140,11 @@ static int page_tables_write(struct machine *machine)
     return 0;
 }
 
-static int tables_write(struct machine *machine, uint64_t *rsdp_at)
+static int tables_write(struct machine *machine)
 {
     struct boot *boot = machine->boot;
     uint8_t rsdp[ACPI_RSDP_SIZE], tables[ACPI_TABLES_SIZE];
 
-    *rsdp_at = BOOT_TABLES;
     acpi_place(&boot->acpi, BOOT_TABLES + 64, rsdp, tables);
     memory_write(&machine->memory, BOOT_TABLES, rsdp, sizeof(rsdp));
     return memory_write(&machine->memory, BOOT_TABLES + 64, tables, boot->acpi.length);
@@ -156,13 +154,12 @@ static int zero_page_write(struct machine *machine, const struct setup_header *h
 {
     struct boot_params page = {.hdr = *header};
     const char *append = machine->options->append ? machine->options->append : "";
-    uint64_t rsdp;
-    int err = tables_write(machine, &rsdp);
+    int err = tables_write(machine);
 
     page.hdr.type_of_loader = 0xff;
     page.hdr.loadflags |= LOADED_HIGH;
     page.hdr.cmd_line_ptr = COMMAND_LINE;
-    page.acpi_rsdp_addr = rsdp;
+    page.acpi_rsdp_addr = BOOT_TABLES;
     page.e820_entries = (uint8_t)boot_memory_map(machine, page.e820_table);
     if (err == 0)
         err = memory_write(&machine->memory, COMMAND_LINE, append, strlen(append) + 1);

@@ -4,9 +4,7 @@
  * the machine is: the memory map, the ACPI tables with the notes by which it places them, and the order in which to try
  * what can boot.
  */
-#include <assert.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>

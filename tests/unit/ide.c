@@ -93,7 +93,7 @@ static uint32_t in(enum ports ports, unsigned offset, unsigned size)
     pthread_mutex_lock(&lock);
     value = range->read(range->owner, offset, size);
     pthread_mutex_unlock(&lock);
-    return (uint32_t)value;
+    return (uint32_t)(value & ((UINT64_C(1) << 8 * size) - 1));
 }
 
 static void out(enum ports ports, unsigned offset, unsigned size, uint32_t value)
