@@ -11,6 +11,7 @@
 #include "vmm/chipset.h"
 
 #define SECONDS 0x00u /* registers of the clock */
+#define MINUTES 0x02u
 #define HOURS 0x04u
 #define DAY 0x07u
 #define MONTH 0x08u
@@ -75,7 +76,7 @@ static void put(uint8_t index, uint8_t value)
     bus_write(&machine.pio, 0x71, 1, value);
 }
 
-/* The time stands at noon of a day in the middle of a year, so that it may go on for a while. */
+/* All registers, for the new mode is theirs at once; of the hour's first second, so that it may go on for a while. */
 static void date_set(uint8_t mode, uint8_t century, uint8_t year, uint8_t month, uint8_t day, uint8_t hour)
 {
     put(STATUS_B, SET | mode);
@@ -84,6 +85,7 @@ static void date_set(uint8_t mode, uint8_t century, uint8_t year, uint8_t month,
     put(MONTH, month);
     put(DAY, day);
     put(HOURS, hour);
+    put(MINUTES, 0);
     put(SECONDS, 0);
     put(STATUS_B, mode);
 }
