@@ -240,7 +240,7 @@ ntfs_mount() {
     mounter=$!
     for ((i = 0; i < 1500; i++)); do
         ! mountpoint -q "$2" || return 0
-        kill -0 $mounter || fail "ntfs-3g does not mount $1: $(cat ntfs-3g.log)"
+        kill -0 "$mounter" || fail "ntfs-3g does not mount $1: $(cat ntfs-3g.log)"
         sleep 0.02
     done
     fail "ntfs-3g does not come to mount $1: $(cat ntfs-3g.log)"
@@ -248,7 +248,7 @@ ntfs_mount() {
 ntfs_umount() {
     fusermount3 -u "$1" 2>/dev/null || fusermount -u "$1" || umount "$1"
     unset 'mounts[-1]'
-    wait $mounter
+    wait "$mounter"
 }
 
 # vhdi_agrees IMAGE RAW: libvhdi reads it as the raw file. Of a chain, libvhdi 20210425 now and then answers a request with
