@@ -105,12 +105,16 @@ static int find(struct vdisk *disk, uint64_t offset, uint64_t length, unsigned f
  * waits for the epoch to end may hold what it needs. */
 int vdisk_map(struct vdisk *disk, uint64_t offset, uint64_t length, unsigned flags, struct vdisk_extent *extent)
 {
+    uint64_t part;
     int err;
 
     if (offset >= disk->size || length == 0)
         return -ERANGE;
     if (length > disk->size - offset)
         length = disk->size - offset;
+    part = length % disk->sector_size;
+    if (part && !MUTANT("map-part-of-sector")) /* a format has no answer for less than a sector */
+        length += disk->sector_size - part;
     for (;;) {
         unsigned parity = MUTANT("map-in-no-epoch") ? 0 : epoch_enter(&disk->epoch, EPOCH_WORKER);
         bool again;

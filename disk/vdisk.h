@@ -341,7 +341,7 @@ struct vdisk_extent {
 #define VDISK_MAP_HOLES 0x2u /* DATA that lies in a hole of the file is reported as ZERO */
 
 /* The first extent of [offset, offset + length): where the bytes live. Neighbours of one kind may come in several
- * extents. May block. */
+ * extents. offset is a multiple of the sector size, length is rounded up to one. May block. */
 int vdisk_map(struct vdisk *disk, uint64_t offset, uint64_t length, unsigned flags, struct vdisk_extent *extent);
 
 /* ---- Information and check ----------------------------------------------------------------------------------- */

@@ -30,3 +30,15 @@ refused_with 2 none vdisk compare none a.vhdx
 refused_with 2 empty vdisk compare a.vhdx empty.vhdx --input-format vhdx
 status 2 vdisk compare a.vhdx
 status 2 vdisk compare a.vhdx b.vhd c.vhdx
+
+# Sectors of two sizes: what one disk tells of a sector is a part of the other's.
+quietly create p.vhd --size 6M
+quietly create s.vhd --parent p.vhd
+quietly create p.vhdx --size 6M --sector-size 4096
+quietly create s.vhdx --parent p.vhdx
+for image in s.vhd s.vhdx; do
+    put $image 512 512 1
+    put $image 8192 4096 2
+done
+status 0 timeout -k 1 60 "$VDISK" compare s.vhd s.vhdx
+status 0 timeout -k 1 60 "$VDISK" compare s.vhdx s.vhd
