@@ -20,7 +20,8 @@ uint64_t growing_size(const struct vdisk_port *port);
 
 static unsigned asked; /* how often the size was, since it last was small */
 static struct export the_export = {.writable = true, .sector_size = 512};
-static struct slot the_slot = {.export = &the_export};
+static uint8_t room[EXPORT_TRANSFER + 4 * 4096];
+static struct slot the_slot = {.export = &the_export, .data = room, .edge = room + EXPORT_TRANSFER + 2 * 4096};
 static int replied;
 
 uint64_t growing_size(const struct vdisk_port *port)
