@@ -102,11 +102,12 @@ static int move(struct cli *cli, const char *source, const char *destination)
 
 static int run(struct cli *cli, char **operand)
 {
-    char *destination = destination_path(operand[0], operand[1]);
+    char *destination;
     int err;
 
     if (given.chain && given.flatten)
         return cli_fail(cli, "--chain keeps the parents, --flatten needs none: one of them");
+    destination = destination_path(operand[0], operand[1]);
     err = destination ? move(cli, operand[0], destination) : -ENOMEM;
     free(destination);
     return err < 0 ? cli_error(cli, operand[0], err) : EXIT_SUCCESS;
