@@ -106,11 +106,14 @@ static int read_partitions(const struct view *v, struct cli_partitions *p)
     int err = iter ? fdisk_get_partitions(v->context, &table) : -ENOMEM;
 
     while (!err && fdisk_table_next_partition(table, iter, &partition) == 0) {
-        uint64_t end;
+        uint64_t last, end;
 
         if (!fdisk_partition_has_end(partition))
             continue;
-        end = (fdisk_partition_get_end(partition) + 1) * vdisk_sector_size(v->disk);
+        last = fdisk_partition_get_end(partition); /* as the table has it */
+        if (__builtin_mul_overflow(last, (uint64_t)vdisk_sector_size(v->disk), &end) ||
+            __builtin_add_overflow(end, (uint64_t)vdisk_sector_size(v->disk), &end))
+            end = UINT64_MAX;
         if (end > p->end) {
             p->end = end;
             p->last = (unsigned)fdisk_partition_get_partno(partition) + 1;

@@ -76,7 +76,7 @@ static int prepare(struct cli *cli, struct vdisk *disk, uint64_t size, const str
     char text[64];
     int err;
 
-    if (p->end + p->reserved > size) {
+    if (size < p->reserved || p->end > size - p->reserved) {
         cli_say(cli, VDISK_ERROR, "%s: partition %u ends at %s: with its %s table it does not fit into the new size",
                 vdisk_path(disk), p->last, cli_size_full(text, p->end), p->label);
         return -EINVAL;

@@ -120,6 +120,20 @@ if command -v strace >/dev/null && strace -D -o /dev/null true 2>/dev/null; then
     done
 fi
 
+# An end that is beyond what 64 bits count of bytes is behind every other one. crc AT LENGTH OF: the checksum of the table
+# of t.raw, its bytes in order.
+crc() {
+    dd if=t.raw bs=1 skip="$1" count="$2" status=none | gzip -c | tail -c 8 | head -c 4 | dd of=t.raw bs=1 seek="$3" conv=notrunc status=none
+}
+truncate -s 64M t.raw
+printf 'label: gpt\nstart=2048,size=61440\n' | sfdisk -q t.raw
+printf '\xff\xff\xff\xff\xff\xff\x7f\x00' | dd of=t.raw bs=1 seek=$((1024 + 40)) conv=notrunc status=none
+crc 1024 16384 $((512 + 88))
+head -c 4 /dev/zero | dd of=t.raw bs=1 seek=$((512 + 16)) conv=notrunc status=none
+crc 512 92 $((512 + 16))
+quietly convert t.raw far.vhdx
+refused 'partition 1 ends at' vdisk resize far.vhdx 20M
+
 # Partition tables
 for kind in vhdx vhd; do
     rm -f t.raw && truncate -s 64M t.raw
