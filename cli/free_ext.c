@@ -124,6 +124,7 @@ static const char *unfit(ext2_filsys fs)
 
 int free_ext(struct free_part *part)
 {
+    static const char *const names[] = {"ext2", "ext3", "ext4", "ext4dev", "jbd", NULL}; /* jbd: a journal apart */
     uint64_t before = part->bytes;
     const char *why;
     ext2_filsys fs;
@@ -135,7 +136,7 @@ int free_ext(struct free_part *part)
         return 0; /* there is none, or not one that this library knows */
     why = unfit(fs);
     if (!why)
-        err = free_part_alone(part, "ext", &why);
+        err = free_part_alone(part, names, &why);
     if (!err && !why)
         err = discard_free(part, fs);
     if (!err)

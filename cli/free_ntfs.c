@@ -206,7 +206,7 @@ int free_ntfs(struct free_part *part)
         return err;
     err = ask(&n);
     if (!err && !n.why)
-        err = free_part_alone(part, "ntfs", &n.why);
+        err = free_part_alone(part, (const char *const[]){"ntfs", NULL}, &n.why);
     for (size_t i = 0; i < n.count && !n.why && !err; i++)
         err = free_part_discard(part, n.range[i].offset, n.range[i].length);
     if (!err)

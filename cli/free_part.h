@@ -20,9 +20,9 @@ int free_part_read(struct free_part *part, void *data, uint64_t at, uint64_t len
 /* The file system does not use this range of the part: as much of it as is whole sectors, and in the part, goes. */
 int free_part_discard(struct free_part *part, uint64_t at, uint64_t length);
 
-/* Does libblkid take the part for a file system whose name begins so, and for nothing else? If not, *why says it: an old
- * superblock may stand in what is another thing by now. 0 or -errno. */
-int free_part_alone(struct free_part *part, const char *type, const char **why);
+/* Does libblkid find nothing in the part but what has these names, of which the last is NULL? If it does, *why says it: an
+ * old superblock may stand in what is another thing by now. 0 or -errno. */
+int free_part_alone(struct free_part *part, const char *const *names, const char **why);
 
 /* Says what was found (why NULL: the bytes since before), or why the file system is left alone. */
 void free_part_say(struct free_part *part, const char *what, uint64_t before, const char *why);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a part is, by libblkid, which works on a descriptor: it gets a file in memory of the part's length with the part's
- * first and last bytes, where superblocks and their kind are.
+ * What a part is, by libblkid, which works on a descriptor: it gets a file in memory of the part's length with the
+ * part's first and last bytes, where superblocks and their kind are.
  */
 #include <blkid/blkid.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -25,10 +24,10 @@ static int carry(struct free_part *part, int fd, uint64_t at, uint64_t length)
     return err;
 }
 
-static int probe(struct free_part *part, int fd, const char *type, const char **why)
+/* The file system itself is not looked for: of NTFS libblkid wants to see the MFT, which may be anywhere. */
+static int probe(struct free_part *part, int fd, const char *const *names, const char **why)
 {
     blkid_probe probe = blkid_new_probe();
-    const char *found;
     int err = 0;
 
     if (!probe || blkid_probe_set_device(probe, fd, 0, (blkid_loff_t)part->length) < 0 ||
@@ -39,8 +38,9 @@ static int probe(struct free_part *part, int fd, const char *type, const char **
     blkid_probe_enable_partitions(probe, 0);
     blkid_probe_enable_superblocks(probe, 1);
     blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE);
-    if (blkid_do_safeprobe(probe) != 0 || blkid_probe_lookup_value(probe, "TYPE", &found, NULL) < 0 ||
-        strncmp(found, type, strlen(type)) != 0)
+    if (blkid_probe_filter_superblocks_type(probe, BLKID_FLTR_NOTIN, (char **)names) < 0)
+        err = -ENOMEM;
+    else if (blkid_do_safeprobe(probe) != 1) /* 1: there is nothing */
         *why = "something else is there too, and it may be an old one";
 
 free_probe:
@@ -48,7 +48,7 @@ free_probe:
     return err;
 }
 
-int free_part_alone(struct free_part *part, const char *type, const char **why)
+int free_part_alone(struct free_part *part, const char *const *names, const char **why)
 {
     uint64_t ends = part->length < ENDS ? part->length : ENDS;
     int fd = memfd_create("part", MFD_CLOEXEC), err;
@@ -59,7 +59,7 @@ int free_part_alone(struct free_part *part, const char *type, const char **why)
     if (!err)
         err = carry(part, fd, part->length - ends, ends);
     if (!err)
-        err = probe(part, fd, type, why);
+        err = probe(part, fd, names, why);
     close(fd);
     return err;
 }
