@@ -40,7 +40,7 @@ hv() {
 
 qemu() { # -M
     exec qemu-system-x86_64 -M "$1,accel=kvm,memory-backend=memory" -object memory-backend-memfd,id=memory,size=384M -cpu host -m 384M \
-        -nodefaults -no-user-config -no-reboot -display none -serial stdio \
+        -name machine,debug-threads=on -nodefaults -no-user-config -no-reboot -display none -serial stdio \
         -kernel "${kernel[0]}" -initrd "${kernel[1]}" -append "${kernel[2]}" -object iothread,id=io \
         -drive "if=none,id=root,file=$FILES/guest/root.vhdx,format=vhdx,snapshot=on" -device virtio-blk-pci,drive=root \
         -drive "if=none,id=job,file=job.raw,format=raw" -device virtio-blk-pci,drive=job \
@@ -64,16 +64,28 @@ exits() {
     cat /sys/kernel/debug/kvm/"$(cat "$1.pid")"-*/exits
 }
 
-# listen WHO: notes when the guest is up, then what memory the machine takes, and the exits of each work.
+# Nanoseconds of the processors that the machine has spent on threads that do not run the guest.
+spent() {
+    local task name sum=0 time
+    for task in /proc/"$(cat "$1.pid")"/task/*; do
+        read -r name <"$task/comm" && read -r time _ <"$task/schedstat" || continue
+        case $name in cpu* | CPU*) ;; *) sum=$((sum + time)) ;; esac
+    done
+    echo $sum
+}
+
+# listen WHO: notes when the guest is up, then what memory the machine takes; of each work, the exits and the time spent.
 listen() {
-    local line before=0
+    local line before=0 time=0
     while IFS= read -r line; do
         line=${line%$'\r'}
         echo "$line" >>"$1.serial"
         case $line in
         userspace) echo "$EPOCHREALTIME" >"$1.up" && sleep 1 && beside "$(cat "$1.pid")" >"$1.kib" ;;
-        begin:*) before=$(exits "$1") ;;
-        rand*": "*" "* | read*": "*" "*) echo "${line%%:*} $(($(exits "$1") - before)) ${line##* }" >>"$1.exits" ;;
+        begin:*) before=$(exits "$1") time=$(spent "$1") ;;
+        rand*": "*" "* | read*": "*" "*)
+            echo "${line%%:*} $(($(exits "$1") - before)) $(($(spent "$1") - time)) ${line##* }" >>"$1.counts"
+            ;;
         esac
     done
 }
@@ -118,5 +130,8 @@ done
 for who in hv microvm pc; do
     printf 'machine, %s: memory beside the guest'"'"'s\t%s\tKiB\n' $who "$(cat $who.kib)"
     printf 'machine, %s: starts that broke off\t%s\tof %s\n' $who "${broken[$who]}" $((rounds + broken[$who]))
-    awk -v who=$who '$2 == "vhdx" { printf "machine, %s: %s: exits\t%.2f\ta request\n", who, $1, $3 / $4 }' $who.exits
+    awk -v who=$who '$2 == "vhdx" {
+        printf "machine, %s: %s: exits\t%.2f\ta request\n", who, $1, $3 / $5
+        printf "machine, %s: %s: processor beside the guest'"'"'s\t%.0f\tus a request\n", who, $1, $4 / $5 / 1000
+    }' $who.counts
 done >>"$RESULTS/counts.tsv"
