@@ -28,7 +28,7 @@ clang -fsanitize=fuzzer,address,undefined -o "$work/try" "$work/try.c" 2>/dev/nu
     skip "clang has no libFuzzer here (package libclang-rt-14-dev)"
 
 # shellcheck disable=SC2086
-if ! env -u MAKEFLAGS -u MFLAGS make -j2 -C "$src" VARIANT=fuzz BUILD="$build/fuzz" CC=clang CFLAGS="-O1 -g" fuzz-targets \
+if ! env -u MAKEFLAGS -u MFLAGS make -j2 -C "$src" VARIANT=fuzz BUILD="$build/fuzz" CC=clang CFLAGS="-O1 -gline-tables-only" fuzz-targets \
     >"$work/build.log" 2>&1; then
     cat "$work/build.log"
     exit 1
